@@ -32,6 +32,7 @@ extern "C" {
     X(PV_E_DEVICE, -13, "a device failed")
 
 typedef enum pv_status {
+
 #define X(name, value, text) name = (value),
     PV_STATUS_TABLE(X)
 #undef X
@@ -46,7 +47,7 @@ typedef struct pv_error {
 } pv_error;
 
 #if defined(__GNUC__)
-#define PV_NODISCARD __attribute__((warn_unused_result))
+#define PV_NODISCARD         __attribute__((warn_unused_result))
 #define PV_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define PV_NODISCARD

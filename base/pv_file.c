@@ -1,4 +1,3 @@
-#define _POSIX_C_SOURCE 200809L
 #include "pv_file.h"
 
 #include "pv_mem.h"
@@ -14,6 +13,7 @@
 static pv_status read_all(int fd, const char *path, size_t max, pv_buf *out, pv_error *err)
 {
     enum { STEP = 1 << 16 };
+
     size_t start = out->len;
     for (;;) {
         if (!pv_buf_reserve(out, STEP)) {

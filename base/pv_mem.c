@@ -23,12 +23,11 @@ static bool must_fail(void)
 
 static void account(uint64_t before, uint64_t after)
 {
-    uint64_t now =
-        atomic_fetch_add_explicit(&live_bytes, after - before, memory_order_relaxed) + after - before;
+    uint64_t now = atomic_fetch_add_explicit(&live_bytes, after - before, memory_order_relaxed) +
+                   after - before;
     uint64_t peak = atomic_load_explicit(&peak_bytes, memory_order_relaxed);
-    while (now > peak &&
-           !atomic_compare_exchange_weak_explicit(&peak_bytes, &peak, now, memory_order_relaxed,
-                                                  memory_order_relaxed)) {
+    while (now > peak && !atomic_compare_exchange_weak_explicit(
+                             &peak_bytes, &peak, now, memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 
