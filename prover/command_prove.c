@@ -1,0 +1,148 @@
+/* prover prove: every theorem of a text that has a hole. */
+#include "attempt.h"
+#include "commands.h"
+#include "progress.h"
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct tally {
+    size_t proved, not_proved, skipped;
+} tally;
+
+static void count_end(tally *sum, attempt_end end)
+{
+    if (end == ATTEMPT_PROVED) {
+        sum->proved++;
+    } else if (end == ATTEMPT_SKIPPED) {
+        sum->skipped++;
+    } else {
+        sum->not_proved++;
+    }
+}
+
+static pv_status prove_one(session *s, const source *src, const theorem *t, fill_list *done,
+                           tally *sum, pv_error *err)
+{
+    attempt a;
+    pv_status status = attempt_theorem(s, src, t, done, &a, err);
+    report_context context = {s, src, s->opt->policy, lean_pool_lean_version(s->pool)};
+    pv_error report_error = {0};
+    pv_status written = report_attempt(&context, t, &a, &report_error);
+    count_end(sum, a.end);
+    if (status == PV_OK && written != PV_OK) {
+        status = pv_fail(err, written, "%s", report_error.msg);
+    }
+    if (status == PV_OK && a.trace_error.status != PV_OK) {
+        status = pv_fail(err, a.trace_error.status, "%s", a.trace_error.msg);
+    }
+    attempt_release(&a);
+    return status;
+}
+
+static pv_status prove_all(session *s, const source *src, const theorem_list *list, tally *sum,
+                           pv_error *err)
+{
+    fill_list done = {0};
+    pv_status status = PV_OK;
+    for (size_t i = 0; i < list->count && status == PV_OK && !s->interrupted; i++) {
+        if (list->items[i].hole_count > 0 || list->count == 1) {
+            status = prove_one(s, src, &list->items[i], &done, sum, err);
+        }
+    }
+    fill_list_release(&done);
+    return status;
+}
+
+/* Everything between the text and its theorems. */
+static pv_status open_text(session *s, const source *src, lean_env **env, theorem_list *list,
+                           pv_error *err)
+{
+    progress_note("prover", "starting Lean");
+    pv_status status = session_start_pool(s, session_workers(s->opt), err);
+    if (status == PV_OK) {
+        status = session_start_judge(s, true, err);
+    }
+    if (status == PV_OK) {
+        lean_judge_prepare(s->judge, src->header);
+        status = ask_header(s, src, env, err);
+    }
+    if (status == PV_OK) {
+        status = ask_theorems(s, *env, src, list, err);
+    }
+    return status;
+}
+
+static pv_status check_list(const source *src, const theorem_list *list, pv_error *err)
+{
+    size_t holes = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        holes += list->items[i].hole_count;
+    }
+    if (list->count == 0) {
+        return pv_fail(err, PV_E_INVALID, "%s: no declaration in it: write a `theorem`", src->name);
+    }
+    if (holes == 0) {
+        return pv_fail(err, PV_E_INVALID,
+                       "%s: no `sorry` in it: nothing to prove (`prover verify` checks proofs)",
+                       src->name);
+    }
+    return PV_OK;
+}
+
+static exit_code prove_source(const options *opt, const source *src)
+{
+    session s;
+    pv_error err = {0};
+    lean_env *env = NULL;
+    theorem_list list = {0};
+    tally sum = {0};
+    pv_status status = session_open(&s, opt, &err);
+    if (status == PV_OK) {
+        status = open_text(&s, src, &env, &list, &err);
+    }
+    if (status == PV_OK) {
+        status = check_list(src, &list, &err);
+    }
+    if (status == PV_OK) {
+        status = prove_all(&s, src, &list, &sum, &err);
+    }
+    theorem_list_release(&list);
+    if (env != NULL) {
+        lean_env_unref(env);
+    }
+    bool interrupted = s.interrupted;
+    session_close(&s);
+    progress_clear();
+    if (interrupted) {
+        fprintf(stderr, "prover: interrupted; %zu proved so far\n", sum.proved);
+        return EXIT_NOT_PROVED;
+    }
+    if (status != PV_OK) {
+        return complain(&err);
+    }
+    return sum.proved > 0 && sum.not_proved == 0 && sum.skipped == 0 ? EXIT_PROVED
+                                                                     : EXIT_NOT_PROVED;
+}
+
+exit_code command_prove(const options *opt)
+{
+    pv_error err = {0};
+    if (opt->argument_count != 1) {
+        pv_fail(&err, PV_E_INVALID,
+                "prove takes one argument: a statement, FILE.lean, or - for standard input");
+        return complain(&err);
+    }
+    if (strcmp(opt->policy, "portfolio") != 0) {
+        pv_fail(&err, PV_E_INVALID, "--policy %s: the policies are: portfolio", opt->policy);
+        return complain(&err);
+    }
+    source src;
+    if (source_load(&src, opt->arguments[0], opt->header, &err) != PV_OK) {
+        return complain(&err);
+    }
+    exit_code code = prove_source(opt, &src);
+    source_release(&src);
+    return code;
+}

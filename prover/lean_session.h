@@ -1,0 +1,36 @@
+/* lean_session: the questions that commands put to Lean, as calls that wait for the answer.
+ * Every call runs the session's loop until its answer is there or the user interrupts (PV_E_CANCELLED). */
+#ifndef LEAN_SESSION_H
+#define LEAN_SESSION_H
+
+#include "session.h"
+#include "source.h"
+#include "theorem.h"
+
+/* Elaborates the text's header; *env is the caller's. Fails: PV_E_INVALID with Lean's message. */
+PV_NODISCARD pv_status ask_header(session *s, const source *src, lean_env **env, pv_error *err);
+
+/* Elaborates the text on `env` and lists its declarations. Errors that Lean reports are PV_E_INVALID: the first message, at
+ * its place in the user's text. */
+PV_NODISCARD pv_status ask_theorems(session *s, lean_env *env, const source *src, theorem_list *out,
+                                    pv_error *err);
+
+/* The judge's answer, copied. */
+typedef struct verdict {
+    lean_level level;
+    char *reason, *message; /* NULL when accepted                     */
+    char **axioms;          /* axiom_count texts                      */
+    size_t axiom_count;
+    char *lean_version;
+    bool sandboxed;
+    double seconds;
+} verdict;
+
+/* Has `candidate` judged against src's text. `proofs` are what the gate reads. */
+PV_NODISCARD pv_status ask_judge(session *s, const source *src, const char *candidate,
+                                 const char *const *names, size_t name_count,
+                                 const char *const *proofs, size_t proof_count, verdict *out,
+                                 pv_error *err);
+void verdict_release(verdict *v);
+
+#endif

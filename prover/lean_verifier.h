@@ -1,0 +1,22 @@
+/* lean_verifier: the search's verifier over the pool of Lean processes. Every tactic passes the lexical gate first.
+ * Threads: the loop's. */
+#ifndef LEAN_VERIFIER_H
+#define LEAN_VERIFIER_H
+
+#include "lean_pool.h"
+#include "search_verifier.h"
+
+typedef struct lean_verifier {
+    lean_pool *pool;
+    pv_error failure;     /* set when the pool cannot work any more (no worker starts) */
+    uint64_t gated;       /* tactics refused by the gate                               */
+    struct trial *trials; /* requests in flight                                      */
+} lean_verifier;
+
+void lean_verifier_init(lean_verifier *verifier, lean_pool *pool);
+search_verifier lean_verifier_table(lean_verifier *verifier);
+
+/* The part as the search wants it: a handle of its own (a new reference to the state), texts borrowed. */
+search_part lean_verifier_part(const lean_part *part);
+
+#endif

@@ -1,0 +1,216 @@
+#include "options.h"
+
+#include "pv_mem.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum option_kind { FLAG, COUNT, NUMBER, TEXT } option_kind;
+
+typedef struct option_row {
+    int commands;
+    option_kind kind;
+    size_t offset; /* of the field in struct options */
+    const char *flag, *argument, *fallback;
+    double smallest, largest;
+    const char *help;
+} option_row;
+
+static const option_row rows[] = {
+#define X(commands, kind, field, flag, argument, fallback, smallest, largest, help)                \
+    {commands, kind, offsetof(options, field), flag, argument, fallback, smallest, largest, help},
+    OPTION_TABLE(X)
+#undef X
+};
+
+enum { ROW_COUNT = sizeof rows / sizeof rows[0] };
+
+static void *field_of(options *opt, const option_row *row)
+{
+    return (char *)opt + row->offset;
+}
+
+static pv_status set_number(options *opt, const option_row *row, const char *text, pv_error *err)
+{
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    bool whole = row->kind == NUMBER || strspn(text, "0123456789") == strlen(text);
+    if (*text == '\0' || *end != '\0' || errno != 0 || !whole ||
+        !(value >= row->smallest && value <= row->largest)) {
+        return pv_fail(err, PV_E_INVALID, "%s %s: expected %s from %.15g to %.15g", row->flag, text,
+                       row->kind == COUNT ? "a whole number" : "a number", row->smallest,
+                       row->largest);
+    }
+    if (row->kind == COUNT) {
+        uint64_t count = strtoull(text, NULL, 10);
+        memcpy(field_of(opt, row), &count, sizeof count);
+    } else {
+        memcpy(field_of(opt, row), &value, sizeof value);
+    }
+    return PV_OK;
+}
+
+static pv_status set_field(options *opt, const option_row *row, const char *text, pv_error *err)
+{
+    if (row->kind == FLAG) {
+        *(bool *)field_of(opt, row) = true;
+        return PV_OK;
+    }
+    if (row->kind == TEXT) {
+        memcpy(field_of(opt, row), &text, sizeof text);
+        return PV_OK;
+    }
+    return set_number(opt, row, text, err);
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Levenshtein distance, for texts short enough; SIZE_MAX otherwise. */
+static size_t distance(const char *a, size_t n, const char *b)
+{
+    enum { LONGEST = 40 };
+
+    size_t m = strlen(b), row[LONGEST + 1];
+    if (n > LONGEST || m > LONGEST) {
+        return SIZE_MAX;
+    }
+    for (size_t j = 0; j <= m; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= m; j++) {
+            size_t above = row[j];
+            row[j] = smaller(smaller(above, row[j - 1]) + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[m];
+}
+
+static pv_status unknown_option(int command, const char *flag, size_t n, pv_error *err)
+{
+    const option_row *nearest = NULL;
+    size_t best = 4;
+    for (size_t i = 0; i < ROW_COUNT; i++) {
+        size_t d = distance(flag, n, rows[i].flag);
+        if ((rows[i].commands & command) != 0 && d < best) {
+            best = d;
+            nearest = &rows[i];
+        }
+    }
+    int width = (int)smaller(n, INT_MAX);
+    if (nearest != NULL) {
+        return pv_fail(err, PV_E_INVALID, "unknown option %.*s: did you mean %s?", width, flag,
+                       nearest->flag);
+    }
+    return pv_fail(err, PV_E_INVALID, "unknown option %.*s: --help lists the options", width, flag);
+}
+
+static const option_row *find_row(int command, const char *flag, size_t n)
+{
+    for (size_t i = 0; i < ROW_COUNT; i++) {
+        if ((rows[i].commands & command) != 0 && strlen(rows[i].flag) == n &&
+            memcmp(rows[i].flag, flag, n) == 0) {
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+/* Reads the option at argv[*at], and its argument; leaves *at on the last word used. */
+static pv_status read_option(options *opt, int argc, char **argv, int *at, pv_error *err)
+{
+    const char *word = argv[*at];
+    size_t n = strcspn(word, "=");
+    const option_row *row = find_row(opt->command, word, n);
+    if (row == NULL) {
+        return unknown_option(opt->command, word, n, err);
+    }
+    if (row->kind == FLAG) {
+        if (word[n] == '=') {
+            return pv_fail(err, PV_E_INVALID, "%s takes no argument", row->flag);
+        }
+        return set_field(opt, row, NULL, err);
+    }
+    if (word[n] == '=') {
+        return set_field(opt, row, word + n + 1, err);
+    }
+    if (*at + 1 >= argc) {
+        return pv_fail(err, PV_E_INVALID, "%s needs an argument: %s", row->flag, row->argument);
+    }
+    ++*at;
+    return set_field(opt, row, argv[*at], err);
+}
+
+static bool is_option(const char *word)
+{
+    return word[0] == '-' && word[1] != '\0';
+}
+
+pv_status options_parse(options *out, int command, int argc, char **argv, int first, pv_error *err)
+{
+    options opt = {.command = command};
+    opt.arguments = pv_calloc((size_t)argc + 1, sizeof *opt.arguments);
+    if (opt.arguments == NULL) {
+        return pv_fail(err, PV_E_NOMEM, "out of memory");
+    }
+    pv_status status = PV_OK;
+    for (size_t i = 0; i < ROW_COUNT && status == PV_OK; i++) {
+        if (rows[i].kind != FLAG) {
+            status = set_field(&opt, &rows[i], rows[i].fallback, err);
+        }
+    }
+    bool only_arguments = false;
+    for (int i = first; i < argc && status == PV_OK; i++) {
+        if (only_arguments || !is_option(argv[i])) {
+            opt.arguments[opt.argument_count++] = argv[i];
+        } else if (strcmp(argv[i], "--") == 0) {
+            only_arguments = true;
+        } else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            opt.help = true;
+        } else {
+            status = read_option(&opt, argc, argv, &i, err);
+        }
+    }
+    if (status != PV_OK) {
+        options_release(&opt);
+        return status;
+    }
+    *out = opt;
+    return PV_OK;
+}
+
+void options_release(options *opt)
+{
+    pv_free(opt->arguments);
+    opt->arguments = NULL;
+}
+
+void options_help(int command, pv_buf *out)
+{
+    enum { COLUMN = 30 };
+
+    for (size_t i = 0; i < ROW_COUNT; i++) {
+        const option_row *row = &rows[i];
+        if ((row->commands & command) == 0) {
+            continue;
+        }
+        size_t start = out->len;
+        pv_buf_printf(out, "  %s%s%s", row->flag, row->argument != NULL ? " " : "",
+                      row->argument != NULL ? row->argument : "");
+        size_t width = out->len - start;
+        pv_buf_printf(out, "%*s%s", width < COLUMN ? (int)(COLUMN - width) : 1, "", row->help);
+        if (row->fallback[0] != '\0') {
+            pv_buf_printf(out, " [%s]", row->fallback);
+        }
+        pv_buf_putc(out, '\n');
+    }
+}

@@ -1,0 +1,83 @@
+/* options: the command line, from one table. The table makes the struct, the parser, the help and the tests. */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include "pv_buf.h"
+#include "pv_error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { FOR_PROVE = 1, FOR_VERIFY = 2, FOR_DOCTOR = 4, FOR_LEAN = 7 };
+
+/* X(commands, kind, field, flag, argument, default, smallest, largest, help). Numbers have bounds; text has none. */
+#define OPTION_TABLE(X)                                                                            \
+    X(FOR_LEAN, TEXT, lean_project, "--lean-project", "DIR", "", 0, 0,                             \
+      "run Lean inside this Lake project (its toolchain and libraries)")                           \
+    X(FOR_LEAN, TEXT, community_repl, "--community-repl", "PATH", "", 0, 0,                        \
+      "speak to this leanprover-community/repl binary instead of our server")                      \
+    X(FOR_LEAN, FLAG, npm_lean, "--npm-lean", NULL, "", 0, 0,                                      \
+      "use the npm Lean even when an official toolchain is there")                                 \
+    X(FOR_LEAN, FLAG, no_sandbox, "--no-sandbox", NULL, "", 0, 0,                                  \
+      "run Lean without bubblewrap (tactics are untrusted code)")                                  \
+    X(FOR_PROVE | FOR_VERIFY, TEXT, header, "--header", "TEXT|@FILE", "", 0, 0,                    \
+      "imports and commands that the text stands on")                                              \
+    X(FOR_PROVE, NUMBER, timeout, "--timeout", "SECONDS", "60", 0.1, 1e7,                          \
+      "wall time of the search for each theorem")                                                  \
+    X(FOR_PROVE, COUNT, nodes, "--nodes", "N", "100000", 1, 1e9,                                   \
+      "proof states kept for each theorem")                                                        \
+    X(FOR_PROVE, NUMBER, lean_seconds, "--lean-seconds", "SECONDS", "0", 0, 1e7,                   \
+      "time inside Lean for each theorem, all workers together (0: no limit)")                     \
+    X(FOR_PROVE, COUNT, tokens, "--tokens", "N", "0", 0, 1e15,                                     \
+      "model tokens for each theorem (0: no limit)")                                               \
+    X(FOR_PROVE, COUNT, workers, "--workers", "N", "0", 0, 256,                                    \
+      "Lean processes (0: by cores and memory)")                                                   \
+    X(FOR_PROVE, COUNT, seed, "--seed", "N", "1", 0, 9e15, "seed of every choice")                 \
+    X(FOR_PROVE, TEXT, policy, "--policy", "NAME", "portfolio", 0, 0,                              \
+      "where tactics come from: portfolio")                                                        \
+    X(FOR_PROVE, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1, "length normalisation of the score")  \
+    X(FOR_PROVE, COUNT, width, "--width", "N", "64", 1, 10000,                                     \
+      "candidates asked for in each state")                                                        \
+    X(FOR_PROVE, COUNT, window, "--window", "N", "4", 1, 1024,                                     \
+      "states expanded at the same time (part of what determines a search)")                       \
+    X(FOR_PROVE, COUNT, depth, "--depth", "N", "128", 1, 100000, "longest path of tactics")        \
+    X(FOR_PROVE | FOR_VERIFY, NUMBER, tactic_timeout, "--tactic-timeout", "SECONDS", "10", 0.1,    \
+      1e6, "wall time of one tactic; Lean is killed past it")                                      \
+    X(FOR_PROVE | FOR_VERIFY, COUNT, heartbeats, "--heartbeats", "N", "200000", 0, 1e9,            \
+      "Lean's maxHeartbeats for one tactic (0: no limit)")                                         \
+    X(FOR_LEAN, NUMBER, memory, "--memory", "GIB", "4", 0.25, 4096,                                \
+      "resident memory of one Lean process")                                                       \
+    X(FOR_PROVE, TEXT, trace, "--trace", "FILE", "", 0, 0,                                         \
+      "write the search down as JSON lines (replayable)")                                          \
+    X(FOR_PROVE, FLAG, tree, "--tree", NULL, "", 0, 0, "show the search tree")                     \
+    X(FOR_VERIFY, TEXT, against, "--against", "STATEMENT.lean", "", 0, 0,                          \
+      "the statements, with sorry, that FILE.lean must prove")                                     \
+    X(FOR_LEAN, FLAG, json, "--json", NULL, "", 0, 0, "results as JSON lines on stdout")           \
+    X(FOR_LEAN, COUNT, verbose, "--verbose", "N", "0", 0, 3,                                       \
+      "log on stderr: 1 what happens, 2 more, 3 everything")
+
+typedef struct options {
+    int command;            /* one of FOR_*                                          */
+    const char **arguments; /* what is not an option; argument_count, borrowed from argv */
+    size_t argument_count;
+    bool help;
+#define FIELD_FLAG(name)              bool name;
+#define FIELD_COUNT(name)             uint64_t name;
+#define FIELD_NUMBER(name)            double name;
+#define FIELD_TEXT(name)              const char *name; /* borrowed from argv; "" when not given */
+#define X(commands, kind, field, ...) FIELD_##kind(field)
+    OPTION_TABLE(X)
+#undef X
+} options;
+
+/* Reads argv[first...] for `command`. `--` ends the options. Fails: PV_E_INVALID with what is wrong and what is
+ * meant (the nearest option for an unknown one). The caller frees with options_release(). */
+PV_NODISCARD pv_status options_parse(options *out, int command, int argc, char **argv, int first,
+                                     pv_error *err);
+void options_release(options *opt);
+
+/* Appends the option list of `command`, one a line. */
+void options_help(int command, pv_buf *out);
+
+#endif

@@ -1,0 +1,228 @@
+#include "report.h"
+
+#include "progress.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+
+static pv_status flush_stdout(pv_error *err)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        return pv_fail_os(err, PV_E_IO, errno,
+                          "the result could not be written to standard output");
+    }
+    return PV_OK;
+}
+
+static const char *end_name(attempt_end end)
+{
+    switch (end) {
+    case ATTEMPT_PROVED:
+        return "proved";
+    case ATTEMPT_REFUSED:
+        return "refused";
+    case ATTEMPT_SKIPPED:
+        return "skipped";
+    case ATTEMPT_INTERRUPTED:
+        return "interrupted";
+    case ATTEMPT_NOT_PROVED:
+        break;
+    }
+    return "not proved";
+}
+
+static const char *toolchain_name(lean_toolchain_kind kind)
+{
+    switch (kind) {
+    case LEAN_TOOLCHAIN_PROJECT:
+        return "project";
+    case LEAN_TOOLCHAIN_PATH:
+        return "path";
+    case LEAN_TOOLCHAIN_NPM:
+        return "npm";
+    case LEAN_TOOLCHAIN_COMMAND:
+        break;
+    }
+    return "command";
+}
+
+/* ---- JSON ---- */
+
+static void set_text(json_t *object, const char *key, const char *text)
+{
+    json_object_set_new(object, key, text == NULL ? json_null() : json_string(text));
+}
+
+static void set_count(json_t *object, const char *key, uint64_t value)
+{
+    json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+static json_t *text_array(char *const *items, size_t count)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(array, items[i] == NULL ? json_null() : json_string(items[i]));
+    }
+    return array;
+}
+
+static json_t *stats_json(const search_stats *stats)
+{
+    json_t *out = json_object();
+    set_count(out, "states", stats->nodes);
+    set_count(out, "expansions", stats->expansions);
+    set_count(out, "tactics", stats->tactics);
+    set_count(out, "failed", stats->failed);
+    set_count(out, "timed_out", stats->timed_out);
+    set_count(out, "lost", stats->lost);
+    set_count(out, "merged", stats->duplicates);
+    set_count(out, "no_ops", stats->no_ops);
+    set_count(out, "tokens", stats->tokens);
+    set_count(out, "depth", stats->depth);
+    json_object_set_new(out, "lean_seconds", json_real(stats->lean_seconds));
+    return out;
+}
+
+static void set_environment(json_t *out, const report_context *context)
+{
+    const session *s = context->s;
+    set_text(out, "lean", context->lean_version);
+    set_text(out, "toolchain", toolchain_name(s->toolchain.kind));
+    json_object_set_new(out, "sandboxed", json_boolean(s->sandbox.active));
+    set_text(out, "sandbox", s->sandbox.describe);
+}
+
+static void set_verdict(json_t *out, const verdict *v)
+{
+    set_text(out, "level", v->level == LEAN_LEVEL_NONE ? NULL : lean_level_name(v->level));
+    json_object_set_new(out, "axioms", text_array(v->axioms, v->axiom_count));
+    json_object_set_new(out, "judge_seconds", json_real(v->seconds));
+}
+
+static pv_status print_json(json_t *object, pv_error *err)
+{
+    int code = json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+    json_decref(object);
+    if (code != 0 || fputc('\n', stdout) == EOF) {
+        return pv_fail_os(err, PV_E_IO, errno,
+                          "the result could not be written to standard output");
+    }
+    return flush_stdout(err);
+}
+
+static pv_status attempt_json(const report_context *context, const theorem *t, const attempt *a,
+                              pv_error *err)
+{
+    json_t *out = json_object();
+    set_text(out, "theorem", t->name);
+    set_text(out, "source", context->src->name);
+    set_count(out, "line", t->line);
+    set_text(out, "status", end_name(a->end));
+    set_text(out, "why", a->why);
+    set_verdict(out, &a->verdict);
+    json_object_set_new(out, "proofs", text_array(a->proofs, a->proof_count));
+    set_text(out, "text", a->text);
+    set_text(out, "policy", context->policy);
+    set_count(out, "seed", context->s->opt->seed);
+    json_object_set_new(out, "seconds", json_real(a->seconds));
+    json_object_set_new(out, "search", stats_json(&a->stats));
+    set_environment(out, context);
+    if (a->tree != NULL) {
+        set_text(out, "tree", a->tree);
+    }
+    return print_json(out, err);
+}
+
+/* ---- people ---- */
+
+static void print_axioms(const verdict *v)
+{
+    printf("axioms: ");
+    for (size_t i = 0; i < v->axiom_count; i++) {
+        printf("%s%s", i > 0 ? ", " : "", v->axioms[i]);
+    }
+    printf("%s\n", v->axiom_count == 0 ? "none" : "");
+}
+
+static void print_environment(const report_context *context)
+{
+    const session *s = context->s;
+    printf("Lean %s (%s), %s\n", context->lean_version == NULL ? "?" : context->lean_version,
+           toolchain_name(s->toolchain.kind), s->sandbox.describe);
+}
+
+static pv_status attempt_text(const report_context *context, const theorem *t, const attempt *a,
+                              pv_error *err)
+{
+    printf("%s %s: %s", t->kind, t->name, end_name(a->end));
+    if (a->end == ATTEMPT_PROVED) {
+        printf(" (%s)", lean_level_name(a->verdict.level));
+    }
+    if (a->end != ATTEMPT_SKIPPED) {
+        printf(" in %.1f s: %llu states, %llu tactics tried, %.1f s in Lean", a->seconds,
+               (unsigned long long)a->stats.nodes, (unsigned long long)a->stats.tactics,
+               a->stats.lean_seconds);
+    }
+    printf("\n");
+    if (a->why != NULL) {
+        printf("  %s\n", a->why);
+    }
+    if (a->tree != NULL) {
+        printf("\n%s", a->tree);
+    }
+    if (a->text != NULL) {
+        printf("\n%s\n\n", a->text);
+        print_axioms(&a->verdict);
+        print_environment(context);
+    }
+    return flush_stdout(err);
+}
+
+pv_status report_attempt(const report_context *context, const theorem *t, const attempt *a,
+                         pv_error *err)
+{
+    progress_clear();
+    return context->s->opt->json ? attempt_json(context, t, a, err)
+                                 : attempt_text(context, t, a, err);
+}
+
+static pv_status verdict_json(const report_context *context, const char *const *names,
+                              size_t name_count, const verdict *v, pv_error *err)
+{
+    json_t *out = json_object();
+    json_object_set_new(out, "theorems", text_array((char *const *)names, name_count));
+    set_text(out, "source", context->src->name);
+    set_text(out, "status", v->level >= LEAN_LEVEL_AUDITED ? "accepted" : "refused");
+    set_text(out, "reason", v->reason);
+    set_text(out, "why", v->message);
+    set_verdict(out, v);
+    set_environment(out, context);
+    return print_json(out, err);
+}
+
+pv_status report_verdict(const report_context *context, const char *const *names, size_t name_count,
+                         const verdict *v, pv_error *err)
+{
+    progress_clear();
+    if (context->s->opt->json) {
+        return verdict_json(context, names, name_count, v, err);
+    }
+    bool accepted = v->level >= LEAN_LEVEL_AUDITED;
+    printf("%s: %s", context->src->name, accepted ? "accepted" : "refused");
+    if (accepted) {
+        printf(" (%s)", lean_level_name(v->level));
+    }
+    printf(" in %.1f s\n", v->seconds);
+    for (size_t i = 0; i < name_count; i++) {
+        printf("  %s\n", names[i]);
+    }
+    if (accepted) {
+        print_axioms(v);
+    } else {
+        printf("  %s: %s\n", v->reason, v->message == NULL ? "" : v->message);
+    }
+    print_environment(context);
+    return flush_stdout(err);
+}

@@ -1,0 +1,308 @@
+#include "source.h"
+
+#include "lean_lexer.h"
+#include "pv_file.h"
+#include "pv_mem.h"
+#include "pv_utf8.h"
+
+#include <string.h>
+
+enum { TEXT_MAX = 8 << 20 };
+
+/* ---- what the text holds, seen without Lean ---- */
+
+static bool is(const char *text, const lean_token *token, const char *word)
+{
+    size_t n = token->end - token->start;
+    return n == strlen(word) && memcmp(text + token->start, word, n) == 0;
+}
+
+/* Where the imports end: `prelude`, `module` and import lines with the words that may stand around `import`. */
+static size_t header_end(const char *text, size_t n)
+{
+    size_t done = 0;
+    lean_lexer lexer = {text, n, 0};
+    for (;;) {
+        lean_token token = lean_lexer_next(&lexer);
+        if (is(text, &token, "prelude") || is(text, &token, "module")) {
+            done = token.end;
+        } else if (is(text, &token, "import")) {
+            token = lean_lexer_next(&lexer);
+            if (is(text, &token, "all")) {
+                token = lean_lexer_next(&lexer);
+            }
+            done = token.end;
+        } else if (!is(text, &token, "public") && !is(text, &token, "meta")) {
+            return done;
+        }
+    }
+}
+
+/* What decides how a bare statement is completed. */
+typedef struct outline {
+    bool assigned; /* `:=` outside all brackets               */
+    bool hole;     /* the word `sorry`                        */
+    bool ends_with_assign, ends_with_by;
+    size_t last; /* end of the last token; 0: there is none   */
+} outline;
+
+static bool is_bracket(const char *text, const lean_token *token, const char *brackets)
+{
+    return token->kind == LEAN_TOKEN_SYMBOL && token->end == token->start + 1 &&
+           strchr(brackets, text[token->start]) != NULL;
+}
+
+static outline outline_of(const char *text, size_t n)
+{
+    outline out = {0};
+    size_t depth = 0;
+    lean_lexer lexer = {text, n, 0};
+    bool colon = false; /* the token before is a `:` that touches this one */
+    for (;;) {
+        lean_token token = lean_lexer_next(&lexer);
+        if (token.kind == LEAN_TOKEN_END) {
+            return out;
+        }
+        depth += is_bracket(text, &token, "([{");
+        depth -= depth > 0 && is_bracket(text, &token, ")]}");
+        out.ends_with_assign = colon && token.start == out.last && is(text, &token, "=");
+        out.ends_with_by = is(text, &token, "by");
+        out.assigned = out.assigned || (depth == 0 && out.ends_with_assign);
+        out.hole = out.hole || is(text, &token, "sorry");
+        colon = is(text, &token, ":");
+        out.last = token.end;
+    }
+}
+
+/* ---- loading ---- */
+
+static pv_status check_text(const char *name, const char *text, size_t n, pv_error *err)
+{
+    size_t good = pv_utf8_valid(text, n);
+    const char *nul = memchr(text, '\0', good);
+    size_t at = nul != NULL ? (size_t)(nul - text) : good;
+    size_t line, column;
+    pv_utf8_position(text, at < n ? at : 0, &line, &column);
+    if (nul != NULL) {
+        return pv_fail(err, PV_E_INVALID, "%s:%zu:%zu: a NUL byte: Lean text has none", name, line,
+                       column);
+    }
+    if (good < n) {
+        return pv_fail(err, PV_E_INVALID,
+                       "%s:%zu:%zu: byte %zu (0x%02x) is not UTF-8: save the text as UTF-8", name,
+                       line, column, good, (unsigned char)text[good]);
+    }
+    if (outline_of(text, n).last == 0) {
+        return pv_fail(err, PV_E_INVALID, "%s is empty: there is nothing to prove", name);
+    }
+    return PV_OK;
+}
+
+/* A statement of the command line may lack its hole: `theorem t : p`, `theorem t : p :=`, `theorem t : p := by`. */
+static pv_status complete_statement(pv_buf *text, pv_error *err)
+{
+    outline seen = outline_of(text->data, text->len);
+    if (seen.hole) {
+        return PV_OK;
+    }
+    text->len = seen.last; /* blanks and a line comment at the end would swallow what is added */
+    if (!seen.assigned) {
+        pv_buf_puts(text, " := by\n  sorry");
+    } else if (seen.ends_with_assign) {
+        pv_buf_puts(text, " by\n  sorry");
+    } else if (seen.ends_with_by) {
+        pv_buf_puts(text, "\n  sorry");
+    } else {
+        return pv_fail(
+            err, PV_E_INVALID,
+            "the statement has a proof and no `sorry`: nothing is left to prove. To check "
+            "a proof, put it in a file and use `prover verify FILE.lean`");
+    }
+    return pv_buf_ok(text) ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
+}
+
+static bool names_a_file(const char *argument)
+{
+    size_t n = strlen(argument);
+    return (n > 5 && strcmp(argument + n - 5, ".lean") == 0 && strchr(argument, '\n') == NULL) ||
+           pv_file_exists(argument);
+}
+
+static pv_status read_argument(const char *argument, pv_buf *text, const char **name, pv_error *err)
+{
+    if (strcmp(argument, "-") == 0) {
+        *name = "standard input";
+        return pv_file_read("-", TEXT_MAX, text, err);
+    }
+    if (names_a_file(argument)) {
+        *name = argument;
+        return pv_file_read(argument, TEXT_MAX, text, err);
+    }
+    *name = "the statement";
+    pv_buf_puts(text, argument);
+    return pv_buf_ok(text) ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
+}
+
+static pv_status read_header_option(const char *header, pv_buf *out, pv_error *err)
+{
+    if (header[0] == '@') {
+        pv_status status = pv_file_read(header + 1, TEXT_MAX, out, err);
+        return status == PV_OK ? PV_OK : pv_error_wrap(err, "--header");
+    }
+    pv_buf_puts(out, header);
+    return PV_OK;
+}
+
+static char *blank_copy(const char *text, size_t n, size_t until)
+{
+    char *copy = pv_strndup(text, n);
+    for (size_t i = 0; copy != NULL && i < until; i++) {
+        if (copy[i] != '\n') {
+            copy[i] = ' ';
+        }
+    }
+    return copy;
+}
+
+/* Cuts the text into header and body. */
+static pv_status fill_source(source *out, const char *name, pv_buf *text, pv_buf *header,
+                             pv_error *err)
+{
+    size_t cut = header_end(text->data, text->len);
+    if (header->len > 0 && header->data[header->len - 1] != '\n') {
+        pv_buf_putc(header, '\n');
+    }
+    pv_buf_append(header, text->data, cut);
+    out->length = text->len;
+    out->body = blank_copy(text->data, text->len, cut);
+    out->name = pv_strdup(name);
+    out->text = pv_buf_detach(text);
+    out->header = pv_buf_detach(header);
+    if (out->body == NULL || out->name == NULL || out->text == NULL || out->header == NULL) {
+        source_release(out);
+        return pv_fail(err, PV_E_NOMEM, "out of memory");
+    }
+    return PV_OK;
+}
+
+pv_status source_load(source *out, const char *argument, const char *header, pv_error *err)
+{
+    source src = {0};
+    pv_buf text = {0}, top = {0};
+    const char *name = "";
+    pv_status status = read_argument(argument, &text, &name, err);
+    if (status == PV_OK) {
+        status = check_text(name, pv_buf_text(&text), text.len, err);
+    }
+    if (status == PV_OK && strcmp(name, "the statement") == 0) {
+        status = complete_statement(&text, err);
+    }
+    if (status == PV_OK) {
+        status = read_header_option(header, &top, err);
+    }
+    if (status == PV_OK) {
+        status = fill_source(&src, name, &text, &top, err);
+    }
+    pv_buf_release(&text);
+    pv_buf_release(&top);
+    if (status == PV_OK) {
+        *out = src;
+    }
+    return status;
+}
+
+void source_release(source *src)
+{
+    pv_free(src->name);
+    pv_free(src->header);
+    pv_free(src->body);
+    pv_free(src->text);
+    memset(src, 0, sizeof *src);
+}
+
+/* ---- splicing ---- */
+
+static size_t line_start(const char *text, size_t at)
+{
+    while (at > 0 && text[at - 1] != '\n') {
+        at--;
+    }
+    return at;
+}
+
+static size_t leading_blanks(const char *text, size_t start, size_t end)
+{
+    size_t n = 0;
+    while (start + n < end && (text[start + n] == ' ' || text[start + n] == '\t')) {
+        n++;
+    }
+    return n;
+}
+
+/* Appends the block's lines; every line after the first (and the first, with `break_first`) starts a new line after `indent`. */
+static void append_block(pv_buf *out, const char *block, const char *indent, size_t indent_n,
+                         const char *more, bool break_first)
+{
+    for (bool first = true; *block != '\0' || first; first = false) {
+        size_t n = strcspn(block, "\n");
+        if (!first || break_first) {
+            pv_buf_putc(out, '\n');
+            if (n > 0) {
+                pv_buf_append(out, indent, indent_n);
+                pv_buf_puts(out, more);
+            }
+        }
+        pv_buf_append(out, block, n);
+        block += n + (block[n] == '\n');
+    }
+}
+
+static bool follows(const char *text, size_t start, size_t at, const char *word)
+{
+    while (at > start && (text[at - 1] == ' ' || text[at - 1] == '\t')) {
+        at--;
+    }
+    size_t n = strlen(word);
+    return at - start >= n && memcmp(text + at - n, word, n) == 0;
+}
+
+static void splice_one(const char *text, const source_fill *fill, pv_buf *out)
+{
+    size_t line = line_start(text, fill->start);
+    size_t blanks = leading_blanks(text, line, fill->start);
+    bool alone = line + blanks == fill->start;
+    bool one_line = strchr(fill->proof, '\n') == NULL;
+    bool grouped = (fill->term && !follows(text, line, fill->start, ":=") && !alone) ||
+                   follows(text, line, fill->start, "<;>");
+    if (grouped) {
+        pv_buf_puts(out, fill->term ? "(by" : "(");
+    } else if (fill->term) {
+        pv_buf_puts(out, "by");
+    }
+    if (fill->term && one_line) {
+        pv_buf_putc(out, ' ');
+    }
+    bool in_place = one_line || (alone && !fill->term && !grouped);
+    append_block(out, fill->proof, text + line, blanks, alone && !fill->term ? "" : "  ",
+                 !in_place);
+    if (grouped) {
+        pv_buf_putc(out, ')');
+    }
+}
+
+pv_status source_splice(const source *src, bool from_text, const source_fill *fills, size_t count,
+                        pv_buf *out, pv_error *err)
+{
+    const char *text = from_text ? src->text : src->body;
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (fills[i].start < at || fills[i].end < fills[i].start || fills[i].end > src->length) {
+            return pv_fail(err, PV_E_MISUSE, "holes out of order");
+        }
+        pv_buf_append(out, text + at, fills[i].start - at);
+        splice_one(text, &fills[i], out);
+        at = fills[i].end;
+    }
+    pv_buf_append(out, text + at, src->length - at);
+    return pv_buf_ok(out) ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
+}

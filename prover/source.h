@@ -1,0 +1,43 @@
+/* source: the user's text, and how a proof is put into it. Nothing here asks Lean.
+ *
+ * The text is cut once, into the imports at its top (the header) and the rest (the body). The body given to Lean is as long as
+ * the whole text: the header's bytes are blanked, so that every position that Lean reports is a position in the user's bytes. */
+#ifndef SOURCE_H
+#define SOURCE_H
+
+#include "pv_buf.h"
+#include "pv_error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct source {
+    char *name;    /* for messages: a path, "standard input", or "the statement" */
+    char *header;  /* what goes before: --header, then the imports of the text   */
+    char *body;    /* the user's bytes with the imports blanked; NUL-terminated  */
+    char *text;    /* the user's bytes (a bare statement: completed with `:= by sorry`) */
+    size_t length; /* of body and text, bytes */
+} source;
+
+/* Takes one argument of the command line: "-" is standard input, the path of a file that exists (or ends with .lean) is that file, and
+ * anything else is a Lean statement itself, to which a missing `:= by sorry` is added. `header` is the value of --header: text, or
+ * @FILE. Fails: PV_E_INVALID (empty, not UTF-8 with line and byte, NUL bytes, a proof where a hole is needed), PV_E_NOTFOUND, PV_E_IO. */
+PV_NODISCARD pv_status source_load(source *out, const char *argument, const char *header,
+                                   pv_error *err);
+void source_release(source *src);
+
+/* One hole of the text, to be filled. Bytes are offsets in source.text. */
+typedef struct source_fill {
+    size_t start,
+        end;   /* the `sorry`                                                              */
+    bool term; /* it stands where a term is expected: `by` is added                        */
+    const char
+        *proof; /* tactic block, its lines at column 0, no newline at its end; borrowed     */
+} source_fill;
+
+/* Appends source.body with the fills (ordered by start, not overlapping) spliced in: each block is indented to where it stands, every
+ * other byte is as it was. `from_text`: the user's bytes with the imports instead, for people. */
+PV_NODISCARD pv_status source_splice(const source *src, bool from_text, const source_fill *fills,
+                                     size_t count, pv_buf *out, pv_error *err);
+
+#endif
