@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, and runs all tests: release, then address+undefined and thread sanitizers.
+# Ends with a line "N passed, N failed, N skipped".   --quick: the release tests alone.
+set -uo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root" || exit 3
+quick=false
+[[ ${1:-} == --quick ]] && quick=true
+
+passed=0 failed=0 skipped=0 failures=()
+
+# run_test NAME COMMAND...: one test program; exit code 77 means skipped.
+run_test() {
+    local name=$1 log start=$SECONDS code
+    shift
+    log=$(mktemp)
+    timeout -k 5 900 "$@" >"$log" 2>&1
+    code=$?
+    local took="$((SECONDS - start)) s"
+    if ((code == 0)); then
+        ((passed++))
+        printf '  pass  %-46s %6s\n' "$name" "$took"
+        grep -iE '(^| )skip(ped)?:' "$log" | sed 's/^/        /'
+    elif ((code == 77)); then
+        ((skipped++))
+        printf '  SKIP  %-46s %s\n' "$name" "$(tail -n 1 "$log")"
+    else
+        ((failed++))
+        failures+=("$name")
+        printf '  FAIL  %-46s %6s (exit code %d)\n' "$name" "$took" "$code"
+        tail -n 60 "$log" | sed 's/^/        /'
+    fi
+    rm -f "$log"
+}
+
+# run_tests FOLDER PATTERN: every test program of a build.
+run_tests() {
+    local program
+    for program in "$1"/bin/$2; do
+        [[ -x $program ]] && run_test "$(basename "$1")/$(basename "$program")" "$program" -j1
+    done
+}
+
+check_format() {
+    git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror
+}
+
+need_packages build-essential cmake ninja-build pkg-config libuv1-dev libjansson-dev libcriterion-dev \
+    libsqlite3-dev libpcre2-dev libcurl4-openssl-dev bubblewrap clang libclang-rt-14-dev clang-format git $(npm_package)
+need_lean
+
+build release -DPROVER_TESTS=ON -DPROVER_BENCHMARKS=ON
+say "format"
+git rev-parse --git-dir >/dev/null 2>&1 && run_test "clang-format" check_format
+say "unit tests"
+run_tests build 'test_[!i]*'
+run_tests build 'test_i[!n]*'
+say "Lean's side of the protocol"
+run_test "golden protocol" scripts/golden_protocol.sh
+say "integration tests on real Lean"
+run_tests build 'test_integration_*'
+
+if ! $quick; then
+    for preset in asan tsan; do
+        build $preset -DPROVER_BENCHMARKS=OFF
+        say "unit tests under $preset"
+        run_tests build/$preset 'test_[!i]*'
+        run_tests build/$preset 'test_i[!n]*'
+        run_tests build/$preset 'test_integration_sanitized*'
+    done
+    build fuzz
+    say "fuzz targets, a few seconds each (longer: build/fuzz/bin/fuzz_NAME -max_total_time=600)"
+    for program in build/fuzz/bin/fuzz_*; do
+        run_test "$(basename "$program")" "$program" -max_total_time=5 -print_final_stats=0 -verbosity=0
+    done
+fi
+
+((${#failures[@]})) && printf 'failed: %s\n' "${failures[@]}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+((failed == 0 && passed > 0))
