@@ -384,13 +384,25 @@ static void restart(lean_slot *slot, bool failed_start, const char *detail)
     }
 }
 
+/* A tactic that ran out of time is the search's daily bread; what nobody expects is a warning. */
+static pv_log_level level_of(lean_death why)
+{
+    switch (why) {
+    case LEAN_DEATH_WANTED:
+        return PV_LOG_DEBUG;
+    case LEAN_DEATH_DEADLINE:
+        return PV_LOG_INFO;
+    default:
+        return PV_LOG_WARN;
+    }
+}
+
 static void on_dead(void *owner, lean_death why, const char *detail)
 {
     lean_slot *slot = owner;
     lean_job *job = slot->job;
     lean_step_kind step = slot->step.kind;
-    pv_log(why == LEAN_DEATH_WANTED ? PV_LOG_DEBUG : PV_LOG_WARN, "lean worker of slot %u: %s",
-           slot->index, detail);
+    pv_log(level_of(why), "lean worker of slot %u: %s", slot->index, detail);
     count_death(slot, why);
     bool unused = lean_worker_calls(slot->worker) == 0 && step == LEAN_STEP_NONE;
     slot->worker = NULL;

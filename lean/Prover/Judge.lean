@@ -34,8 +34,10 @@ def reject {α : Type} (reason message : String) : Verdict α :=
 
 /-! ## Commands -/
 
-/-- Syntax kinds that run code of the text's own during elaboration, apart from commands (which are compared). -/
+/-- Syntax kinds that run code of the text's own during elaboration, or attach code to a constant, apart from commands
+(which are compared). -/
 def runsCode (k : SyntaxNodeKind) : Bool :=
+  k == `Lean.Parser.Term.unsafe || k == `Lean.Parser.Tactic.nativeDecide || k == `Lean.Parser.Term.attributes ||
   k == `Lean.Parser.Tactic.runTac || k == `Lean.runTac || k == `Lean.Elab.Tactic.runTac || k == `Lean.byElab ||
   k == `Lean.Parser.Term.byElab || k == `Lean.Elab.Term.byElab || k == `Lean.includeStr ||
   k == `Lean.Parser.Term.includeStr
@@ -56,6 +58,12 @@ def commandAt? : List Syntax → Nat → Option Syntax
   | c :: _, 0 => some c
   | _ :: cs, i + 1 => commandAt? cs i
 
+/-- Whether the first list has more items. -/
+def isLonger : List Syntax → List Syntax → Bool
+  | _ :: _, [] => true
+  | _ :: as, _ :: bs => isLonger as bs
+  | [], _ => false
+
 /-- What forbids to elaborate a command of the candidate where the original has `expected`. -/
 def forbidden? (expected : List Syntax) (i : Nat) (stx : Syntax) : Option String :=
   match commandAt? expected i with
@@ -63,9 +71,9 @@ def forbidden? (expected : List Syntax) (i : Nat) (stx : Syntax) : Option String
   | some o =>
     if !sameKinds (outline o) (outline stx) then
       some "a command of the candidate is of another kind than the original's"
-    else match nodesOf runsCode stx, nodesOf runsCode o with
-      | _ :: _, [] => some "the candidate runs code while it is elaborated"
-      | _, _ => none
+    else if isLonger (nodesOf runsCode stx) (nodesOf runsCode o) then
+      some "the candidate runs code while it is elaborated, or attaches attributes"
+    else none
 
 /-! ## Constants -/
 
