@@ -199,7 +199,7 @@ static void end_hunt(hunt *h, attempt *out)
         search_stats_of(h->run, &stats);
         add_stats(&out->stats, &stats);
         search_cancel(h->run);
-        while (search_in_flight(h->run) > 0) {
+        while (search_in_flight(h->run) > 0 || !lean_verifier_idle(&h->verifier)) {
             session_round(h->s);
             search_pump(h->run);
         }

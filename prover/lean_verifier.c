@@ -24,6 +24,11 @@ void lean_verifier_init(lean_verifier *verifier, lean_pool *pool)
     verifier->pool = pool;
 }
 
+bool lean_verifier_idle(const lean_verifier *verifier)
+{
+    return verifier->trials == NULL;
+}
+
 search_part lean_verifier_part(const lean_part *part)
 {
     search_part out = {

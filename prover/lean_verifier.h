@@ -16,6 +16,10 @@ typedef struct lean_verifier {
 void lean_verifier_init(lean_verifier *verifier, lean_pool *pool);
 search_verifier lean_verifier_table(lean_verifier *verifier);
 
+/* True when no request is out. A request lives a little longer than its last answer: the pool still tells its end. The verifier must
+ * stay where it is until then. */
+bool lean_verifier_idle(const lean_verifier *verifier);
+
 /* The part as the search wants it: a handle of its own (a new reference to the state), texts borrowed. */
 search_part lean_verifier_part(const lean_part *part);
 
