@@ -4,3 +4,7 @@ if(PROVER_SANITIZE)
                       -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${PROVER_SANITIZE})
 endif()
+# The fuzzer is guided by what runs inside the library, so all of it is instrumented.
+if(PROVER_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

@@ -54,26 +54,14 @@ static bool is_still_armed(void)
     return failed;
 }
 
-/* libuv and jansson keep their own allocator here: both abort when memory is short (jansson 2.14 in its lexer). */
 static void fail_each_allocation(const char *program, lean_dialect dialect)
 {
     bridge b;
     bool done = false;
     for (int64_t n = 0; !done && n < 2000; n++) {
-        const char *argv[] = {TEST_BIN_DIR "/fake_lean", NULL};
-        argv[0] = program;
-        memset(&b, 0, sizeof b);
-        b.live_at_start = pv_mem_live();
-        cr_assert(lean_toolchain_command(&b.toolchain, argv, dialect, NULL) == PV_OK);
-        b.toolchain.wide_address_space = true;
-        b.options = (lean_pool_options){.toolchain = &b.toolchain,
-                                        .sandbox = &b.sandbox,
-                                        .deadline_ms = 150,
-                                        .start_deadline_ms = 150};
-        cr_assert(uv_loop_init(&b.loop) == 0);
-        uv_timer_init(&b.loop, &b.tick);
-        uv_timer_start(&b.tick, tick, 20, 20);
-        strcpy(b.folder, "/tmp/prover-test-none");
+        bridge_begin_bare(&b, program, dialect, NULL);
+        b.options.deadline_ms = 150;
+        b.options.start_deadline_ms = 150;
         pv_mem_fail_after(n);
         run_scenario(&b);
         done = is_still_armed();
@@ -85,10 +73,10 @@ static void fail_each_allocation(const char *program, lean_dialect dialect)
 
 Test(lean_chaos, survives_any_one_failed_allocation, .timeout = 300)
 {
-    fail_each_allocation(TEST_BIN_DIR "/fake_lean", LEAN_DIALECT_PROVER);
+    fail_each_allocation("fake_lean", LEAN_DIALECT_PROVER);
 }
 
 Test(lean_chaos, survives_any_one_failed_allocation_with_the_community_repl, .timeout = 300)
 {
-    fail_each_allocation(TEST_BIN_DIR "/fake_repl", LEAN_DIALECT_COMMUNITY);
+    fail_each_allocation("fake_repl", LEAN_DIALECT_COMMUNITY);
 }

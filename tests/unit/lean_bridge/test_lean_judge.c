@@ -315,7 +315,7 @@ Test(lean_judge, survives_want_of_memory, .timeout = 120)
         verdict v = {0};
         const char *proof = "dec";
         lean_judge *judge = NULL;
-        bridge_begin(&b, NULL);
+        bridge_begin_bare(&b, "fake_lean", LEAN_DIALECT_PROVER, NULL);
         b.options.restarts_max = 1;
         b.options.start_deadline_ms =
             500; /* a greeting that could not be read is as one not sent */
