@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LITERALS_MAX = 6, LITERAL_MAX = 5000, PAIRS_MAX = 16, SIGNS_MAX = 3 };
+enum { LITERALS_MAX = 6, LITERAL_MAX = 5000, PAIRS_MAX = 16, SIGNS_MAX = 3, SMALL_RANGE = 20 };
 
 /* floor of the logarithm, floor of the root: bounds that a power of a value below a literal gives. */
 static int64_t log_of(int64_t base, int64_t n)
@@ -50,11 +50,27 @@ static bool find_power(const portfolio_goal *goal, const portfolio_hyp *hyp, int
     return false;
 }
 
-/* By contradiction with the monotonicity of powers: v ≤ B because v > B makes v ^ k or b ^ v too large. */
+/* One way to v ≤ bound: by contradiction, because v > bound makes the power too large for linear arithmetic. */
+static void put_power_bound(pv_buf *out, const char *name, portfolio_span v, long long bound,
+                            long long literal, bool as_exponent)
+{
+    pv_buf_printf(out, "%shave %s : %.*s ≤ %lld := Nat.le_of_not_lt fun hn => by have hm := ",
+                  out->len > 0 ? " | " : "first | ", name, PORTFOLIO_FMT(v), bound);
+    if (as_exponent) {
+        pv_buf_printf(
+            out, "Nat.pow_le_pow_right (n := %lld) (by decide) (show %lld ≤ %.*s from hn); omega",
+            literal, bound + 1, PORTFOLIO_FMT(v));
+    } else {
+        pv_buf_printf(out, "Nat.pow_le_pow_left (show %lld ≤ %.*s from hn) %lld; omega", bound + 1,
+                      PORTFOLIO_FMT(v), literal);
+    }
+}
+
+/* The bounds that the goal's literals suggest, least first. */
 static void add_power_bound(portfolio_list *list, const portfolio_hyp *hyp, const int64_t *literals,
                             size_t n, double weight)
 {
-    int64_t k = 0;
+    int64_t k = 0, last = -1;
     bool as_exponent = false;
     if (hyp->kind != PORTFOLIO_NAT || !find_power(list->goal, hyp, &k, &as_exponent)) {
         return;
@@ -62,21 +78,13 @@ static void add_power_bound(portfolio_list *list, const portfolio_hyp *hyp, cons
     pv_buf text = {0}, name = {0};
     portfolio_fresh(list->goal, "hb", (unsigned)(hyp - list->goal->hyps), &name);
     for (size_t i = 0; i < n; i++) {
-        long long bound = as_exponent ? log_of(k, literals[i]) : root_of(literals[i], k);
-        pv_buf_printf(&text, "%shave %s : %.*s ≤ %lld := Nat.le_of_not_lt fun hn => by have hm := ",
-                      i > 0 ? " | " : "first | ", pv_buf_text(&name), PORTFOLIO_FMT(hyp->name),
-                      bound);
-        if (as_exponent) {
-            pv_buf_printf(&text,
-                          "Nat.pow_le_pow_right (n := %lld) (by decide) (show %lld ≤ %.*s "
-                          "from hn); omega",
-                          (long long)k, bound + 1, PORTFOLIO_FMT(hyp->name));
-        } else {
-            pv_buf_printf(&text, "Nat.pow_le_pow_left (show %lld ≤ %.*s from hn) %lld; omega",
-                          bound + 1, PORTFOLIO_FMT(hyp->name), (long long)k);
+        int64_t bound = as_exponent ? log_of(k, literals[i]) : root_of(literals[i], k);
+        if (bound != last) {
+            put_power_bound(&text, pv_buf_text(&name), hyp->name, bound, k, as_exponent);
         }
+        last = bound;
     }
-    if (n > 0) {
+    if (text.len > 0) {
         portfolio_add_text(list, weight, pv_buf_text(&text));
     }
     list->failed = list->failed || !pv_buf_ok(&text) || !pv_buf_ok(&name);
@@ -124,6 +132,16 @@ static void put_missing_bounds(pv_buf *out, const portfolio_goal *goal, const po
     pv_buf_release(&low);
 }
 
+#define LAST_FACTOR                                                                                \
+    "have $5 : $c ∣ $n := ⟨_, by rw [Int.mul_comm]; exact $h.symm⟩\n"                        \
+    "have $1 := Int.le_of_dvd (by decide) $5\n"                                                    \
+    "have $2 := Int.le_of_dvd (by decide) (Int.neg_dvd.mpr $5)\n"
+#define FIRST_FACTOR                                                                               \
+    "have $6 : $a ∣ $n := ⟨_, $h.symm⟩\n"                                                    \
+    "have $3 := Int.le_of_dvd (by decide) $6\n"                                                    \
+    "have $4 := Int.le_of_dvd (by decide) (Int.neg_dvd.mpr $6)\n"                                  \
+    "clear $5 $6"
+
 /* h : a * c = N with a literal N > 0: both factors divide N, so they are at most N. */
 static void add_factor_bounds(portfolio_list *list, const portfolio_hyp *hyp)
 {
@@ -151,11 +169,60 @@ static void add_factor_bounds(portfolio_list *list, const portfolio_hyp *hyp)
                                bindings, 4);
         return;
     }
-    portfolio_add_template(list, 2.8,
-                           "have $5 : $c ∣ $n := ⟨_, by rw [Int.mul_comm]; exact $h.symm⟩\n"
-                           "have $1 := Int.le_of_dvd (by decide) $5\n"
-                           "have $2 := Int.le_of_dvd (by decide) (Int.neg_dvd.mpr $5)\nclear $5",
+    /* Both factors, or only the last one when the first is a product itself. */
+    portfolio_span inner, outer;
+    bool nested = portfolio_split_last(portfolio_unparen(a), " * ", &inner, &outer);
+    portfolio_add_template(list, 2.8, nested ? LAST_FACTOR "clear $5" : LAST_FACTOR FIRST_FACTOR,
                            bindings, 4);
+}
+
+/* The literal side of the first equation that holds the product, at most LITERAL_MAX. */
+static bool find_total(const portfolio_goal *goal, portfolio_pair product, int64_t *total)
+{
+    for (size_t i = 0; i < goal->hyp_count; i++) {
+        const portfolio_hyp *hyp = &goal->hyps[i];
+        bool equation = hyp->nameable && hyp->prop.head == PORTFOLIO_EQ &&
+                        portfolio_has_word(hyp->prop.left, product.left) &&
+                        portfolio_has_word(hyp->prop.left, product.right);
+        if (equation && portfolio_number(hyp->prop.right, total) && *total > 0 &&
+            *total <= LITERAL_MAX) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of two factors one is at most the root: otherwise the product would be too large. */
+static void add_root_split(portfolio_list *list, portfolio_pair product, bool nat, double weight)
+{
+    int64_t total = 0;
+    char root[24], next[24];
+    if (!find_total(list->goal, product, &total)) {
+        return;
+    }
+    snprintf(root, sizeof root, "%lld", (long long)root_of(total, 2));
+    snprintf(next, sizeof next, "%lld", (long long)root_of(total, 2) + 1);
+    const portfolio_binding bindings[] = {{'x', product.left},
+                                          {'y', product.right},
+                                          {'r', portfolio_span_of(root)},
+                                          {'s', portfolio_span_of(next)}};
+    portfolio_add_template(
+        list, weight,
+        nat ? "rcases (show $x ≤ $r ∨ $y ≤ $r from Classical.byContradiction fun hn => by have hm "
+              ":= "
+              "Nat.mul_le_mul (show $s ≤ $x by omega) (show $s ≤ $y by omega); omega) with $1 | $1"
+            : "rcases (show $x ≤ $r ∨ $y ≤ $r from Classical.byContradiction fun hn => by have hm "
+              ":= "
+              "Int.mul_le_mul (show $s ≤ $x by omega) (show $s ≤ $y by omega) (by omega) (by "
+              "omega); omega) with $1 | $1",
+        bindings, 4);
+}
+
+/* Whether the context bounds a value from above already. */
+static bool is_bounded(const portfolio_goal *goal, const portfolio_hyp *hyp)
+{
+    portfolio_range r = portfolio_range_of(goal, hyp);
+    return r.has_low && r.has_high && r.high - r.low <= SMALL_RANGE;
 }
 
 /* x * y of values: positive or nonnegative when the factors are. */
@@ -171,6 +238,9 @@ static void add_product_signs(portfolio_list *list)
         }
         const portfolio_binding bindings[] = {{'x', x->name}, {'y', y->name}};
         bool nat = x->kind == PORTFOLIO_NAT;
+        if (x != y && !is_bounded(list->goal, x) && !is_bounded(list->goal, y)) {
+            add_root_split(list, (portfolio_pair){x->name, y->name}, nat, 2.7);
+        }
         portfolio_add_template(list, 1.1 - 0.2 * (double)given,
                                nat ? "have $1 : 0 < $x * $y := Nat.mul_pos (by omega) (by omega)"
                                    : "first | have $1 : 0 < $x * $y := Int.mul_pos (by omega) (by "
@@ -195,9 +265,12 @@ static void add_linear_bounds(portfolio_list *list, const int64_t *literals, siz
     if (text.len > 0) {
         text.data[--text.len] = '\0'; /* the last line break */
         portfolio_add(list, 2.6, "%s", pv_buf_text(&text));
-        if (goal->target.head != PORTFOLIO_FALSE) {
-            portfolio_add(list, 1.2, "refine Classical.byContradiction fun hn => ?_\n%s",
-                          pv_buf_text(&text));
+        portfolio_head head = goal->target.head;
+        bool compares = head == PORTFOLIO_LE || head == PORTFOLIO_LT || head == PORTFOLIO_GE ||
+                        head == PORTFOLIO_GT;
+        if (head != PORTFOLIO_FALSE) {
+            portfolio_add(list, compares ? 2.3 : 1.2,
+                          "refine Classical.byContradiction fun hn => ?_\n%s", pv_buf_text(&text));
         }
     }
     list->failed = list->failed || !pv_buf_ok(&text);

@@ -4,10 +4,12 @@
 #include <stdio.h>
 
 enum {
-    LIST_MAX = 12,      /* cases listed one by one                    */
-    HALVE_MAX = 2000,   /* longest interval that is halved            */
-    DECIDE_MAX = 10000, /* tuples that one evaluation goes through    */
+    LIST_MAX = 12,       /* cases listed one by one                    */
+    HALVE_MAX = 2000,    /* longest interval that is halved            */
+    DECIDE_QUICK = 2000, /* and that it goes through in about a second */
+    DECIDE_MAX = 10000,  /* tuples that one evaluation goes through    */
     RANGES_MAX = 3,
+    PAIRS_MAX = 16,
 };
 
 /* v = L ∨ ... ∨ v = U, each case with v replaced. */
@@ -22,8 +24,9 @@ static void add_listed(portfolio_list *list, const portfolio_range *r, double we
         pv_buf_printf(&text, "%s%.*s = %lld", v > r->low ? " ∨ " : " : ",
                       PORTFOLIO_FMT(r->value->name), (long long)v);
     }
-    pv_buf_puts(&text, " := by omega");
-    portfolio_add(list, weight, "%s <;> try (first | omega | simp_all)", pv_buf_text(&text));
+    /* The brackets keep what follows out of the inner tactic block. */
+    portfolio_add(list, weight, "%s := (by omega) <;> try (first | omega | simp_all)",
+                  pv_buf_text(&text));
     list->failed = list->failed || !pv_buf_ok(&text);
     pv_buf_release(&text);
 }
@@ -193,14 +196,30 @@ static void add_evaluated(portfolio_list *list, const tuple *t, double weight)
     pv_buf_release(&text);
 }
 
+/* "_ % v", "_ / v": linear arithmetic can do nothing before v is a literal. */
+static bool is_divisor(const portfolio_goal *goal, const portfolio_hyp *hyp)
+{
+    static const char *const ops[] = {" % ", " / "};
+    portfolio_pair pairs[PAIRS_MAX];
+    for (size_t k = 0; k < sizeof ops / sizeof *ops; k++) {
+        size_t n = portfolio_pairs(goal, ops[k], pairs, PAIRS_MAX);
+        for (size_t i = 0; i < n; i++) {
+            if (portfolio_has_word(pairs[i].right, hyp->name)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* One value at a time: listed when its range is short, halved when it is not. */
 static void add_one_range(portfolio_list *list, const portfolio_range *r, int64_t size)
 {
     bool nonlinear = portfolio_is_nonlinear(list->goal, r->value);
     if (size <= LIST_MAX) {
-        add_listed(list, r, (nonlinear ? 3.2 : 0.8) - 0.05 * (double)size);
+        add_listed(list, r, (nonlinear ? 3.4 : 0.8) - 0.05 * (double)size);
     } else if (size <= HALVE_MAX && nonlinear) {
-        add_halved(list, r, 1.6);
+        add_halved(list, r, is_divisor(list->goal, r->value) ? 3.2 : 1.6);
     }
 }
 
@@ -221,5 +240,5 @@ void portfolio_add_cases(portfolio_list *list)
         }
         add_one_range(list, &r, size);
     }
-    add_evaluated(list, &t, 3.4);
+    add_evaluated(list, &t, t.size <= DECIDE_QUICK ? 3.4 : 2.2);
 }

@@ -59,7 +59,7 @@ static void add_gcd(portfolio_list *list, portfolio_span a, portfolio_span b, po
 {
     linear x, y;
     if (!linear_parse(&x, a, v) || !linear_parse(&y, b, v) || x.p <= 0 || y.p <= 0 ||
-        x.p > 1000000 || y.p > 1000000) {
+        x.p > 1000000 || y.p > 1000000 || x.q > 1000000 || y.q > 1000000) {
         return;
     }
     int64_t g = gcd_of(x.p, y.p);
@@ -137,8 +137,50 @@ static void add_divided_parts(portfolio_list *list)
                        nat ? "refine Nat.dvd_trans ‹_› ?_" : "refine Int.dvd_trans ‹_› ?_");
 }
 
+/* Cofactors that occur in identities of degree two and three, for two and for three values. */
+static const char *const cofactors_two[] = {
+    "$x ^ 2 - $x * $y + $y ^ 2", "$x ^ 2 + $x * $y + $y ^ 2", "$x - $y", "$x + $y",
+    "$x ^ 2 + $y ^ 2",
+};
+static const char *const cofactors_three[] = {
+    "$x ^ 2 + $y ^ 2 + $z ^ 2 - $x * $y - $y * $z - $z * $x",
+    "$x ^ 2 + $y ^ 2 + $z ^ 2 + $x * $y + $y * $z + $z * $x",
+    "$x + $y + $z",
+};
+
+/* a ∣ b between polynomials of integers: the quotient may be symmetric; grind checks the identity. */
+static void add_cofactors(portfolio_list *list)
+{
+    const portfolio_goal *goal = list->goal;
+    portfolio_binding bindings[3] = {{'x', {"", 0}}, {'y', {"", 0}}, {'z', {"", 0}}};
+    int64_t modulus = 0;
+    size_t n = 0;
+    if (goal->target.head != PORTFOLIO_DVD || portfolio_number(goal->target.left, &modulus)) {
+        return;
+    }
+    for (size_t i = 0; i < goal->hyp_count && n < 3; i++) {
+        const portfolio_hyp *hyp = &goal->hyps[i];
+        if (hyp->nameable && hyp->kind == PORTFOLIO_INT &&
+            portfolio_has_word(goal->target.text, hyp->name)) {
+            bindings[n++].value = hyp->name;
+        }
+    }
+    const char *const *forms = n == 2 ? cofactors_two : cofactors_three;
+    size_t count = n == 2   ? sizeof cofactors_two / sizeof *cofactors_two
+                   : n == 3 ? sizeof cofactors_three / sizeof *cofactors_three
+                            : 0;
+    for (size_t k = 0; k < count; k++) {
+        pv_buf text = {0};
+        pv_buf_printf(&text, "exact ⟨%s, by grind⟩", forms[k]);
+        portfolio_add_template(list, 1.6 - 0.1 * (double)k, pv_buf_text(&text), bindings, n);
+        list->failed = list->failed || !pv_buf_ok(&text);
+        pv_buf_release(&text);
+    }
+}
+
 void portfolio_add_divisors(portfolio_list *list)
 {
     add_gcds(list);
     add_divided_parts(list);
+    add_cofactors(list);
 }

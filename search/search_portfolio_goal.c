@@ -347,7 +347,11 @@ static void unfold_lines(const char *text, pv_buf *out)
     for (const char *p = text; *p != '\0'; p++) {
         bool continues = p[0] == '\n' && p[1] == ' ';
         if (!continues) {
-            pv_buf_putc(out, *p == '\t' || *p == '\r' ? ' ' : *p);
+            char c = *p;
+            if (c == '\t' || c == '\r') {
+                c = ' ';
+            }
+            pv_buf_putc(out, c);
             continue;
         }
         while (p[1] == ' ') {

@@ -32,16 +32,16 @@ static void finish_item(portfolio_list *list, size_t at, double weight)
 void portfolio_add(portfolio_list *list, double weight, const char *fmt, ...)
 {
     size_t at = list->text.len;
-    va_list args, again;
+    va_list args;
     va_start(args, fmt);
-    va_copy(again, args);
     int n = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
     if (n >= 0 && pv_buf_reserve(&list->text, (size_t)n)) {
-        vsnprintf(list->text.data + at, (size_t)n + 1, fmt, again);
+        va_start(args, fmt);
+        vsnprintf(list->text.data + at, (size_t)n + 1, fmt, args);
+        va_end(args);
         list->text.len += (size_t)n;
     }
-    va_end(again);
     finish_item(list, at, weight);
 }
 

@@ -15,28 +15,52 @@ static void lower_high(portfolio_range *r, int64_t high)
     r->has_high = true;
 }
 
-/* Takes in one hypothesis "v ≤ 9", "0 < v", "¬v < 3", ... */
+/* A side "v", "v + c", "v - c", "-v", "-(v + c)" as sign * v + offset. */
+static bool parse_side(portfolio_span side, portfolio_span v, int64_t *sign, int64_t *offset)
+{
+    portfolio_span left, right;
+    side = portfolio_unparen(side);
+    *sign = portfolio_starts(side, "-") ? -1 : 1;
+    if (*sign < 0) {
+        side = portfolio_unparen((portfolio_span){side.at + 1, side.len - 1});
+    }
+    *offset = 0;
+    if (!portfolio_same(side, v)) {
+        bool plus = portfolio_split_last(side, " + ", &left, &right);
+        bool minus = !plus && portfolio_split_last(side, " - ", &left, &right);
+        if ((!plus && !minus) || !portfolio_same(left, v) || !portfolio_number(right, offset)) {
+            return false;
+        }
+        *offset *= minus ? -*sign : *sign;
+    }
+    return true;
+}
+
+/* Takes in one hypothesis "v ≤ 9", "0 < v + 1", "¬v < 3", ... */
 static void narrow(portfolio_range *r, portfolio_prop p, bool negated)
 {
-    bool left = portfolio_same(p.left, r->value->name);
-    bool right = portfolio_same(p.right, r->value->name);
-    int64_t number = 0;
-    if (left == right || !portfolio_number(left ? p.right : p.left, &number)) {
-        return;
-    }
+    int64_t number = 0, sign = 1, offset = 0;
     bool less = p.head == PORTFOLIO_LT || p.head == PORTFOLIO_LE;
     bool strict = p.head == PORTFOLIO_LT || p.head == PORTFOLIO_GT;
     if (!less && p.head != PORTFOLIO_GT && p.head != PORTFOLIO_GE) {
+        return;
+    }
+    bool left = portfolio_number(p.right, &number);
+    if ((!left && !portfolio_number(p.left, &number)) ||
+        !parse_side(left ? p.left : p.right, r->value->name, &sign, &offset)) {
         return;
     }
     if (negated) {
         less = !less;
         strict = !strict;
     }
-    if (less == left) {
-        lower_high(r, strict ? number - 1 : number);
+    /* sign * v is at most, or at least, the number without the offset. */
+    bool at_most = less == left;
+    int64_t bound = number - offset + (strict ? (at_most ? -1 : 1) : 0);
+    if (at_most == (sign > 0)) {
+        lower_high(r, sign * bound);
     } else {
-        raise_low(r, strict ? number + 1 : number);
+        raise_low(r, sign * bound);
     }
 }
 

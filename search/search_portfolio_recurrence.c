@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { ORDER_MAX = 6, PERIOD_MAX = 24, FAR_MAX = 4 };
+enum { ORDER_MAX = 6, PERIOD_MAX = 24, FAR_MAX = 4, FACTOR_MAX = 1000 };
 
 /* f (n + start) = sum of coefficient[i] * f (n + start - i), i = 1 ... order, for all n. */
 typedef struct recurrence {
@@ -39,7 +39,7 @@ static bool parse_term(const recurrence *r, portfolio_span term, int64_t *offset
     term = portfolio_unparen(term);
     *factor = 1;
     if (portfolio_split_last(term, " * ", &c, &rest)) {
-        if (!portfolio_number(c, factor)) {
+        if (!portfolio_number(c, factor) || *factor > FACTOR_MAX || *factor < -FACTOR_MAX) {
             return false;
         }
         term = rest;

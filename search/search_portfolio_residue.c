@@ -204,16 +204,20 @@ void portfolio_add_residues(portfolio_list *list)
                       values[0]->kind == PORTFOLIO_NAT ? NAT_SET : INT_SET, pv_buf_text(&known));
     }
     pv_buf_release(&known);
+    /* A target that speaks of no remainder is likely to need something else first. */
+    bool asked = portfolio_has(goal->target.text, " % ") ||
+                 portfolio_has(goal->target.text, " ∣ ") || goal->target.head == PORTFOLIO_FALSE;
+    double base = asked ? 0 : -1.2;
     for (size_t k = 0; k < count; k++) {
         for (size_t i = 0; i < n && moduli[k] <= RESIDUES_MAX; i++) {
-            add_residue_split(list, &values[i], 1, moduli[k], 2.4 - 0.1 * (double)(i + k));
+            add_residue_split(list, &values[i], 1, moduli[k], base + 2.4 - 0.1 * (double)(i + k));
         }
         if (n >= 1 && moduli[k] <= RESIDUES_MAX) {
-            add_atom_residues(list, values, 1, moduli[k], 2.0);
+            add_atom_residues(list, values, 1, moduli[k], base + 2.0);
         }
         if (n >= 2 && moduli[k] <= RESIDUES_TWO_MAX) {
-            add_residue_split(list, values, 2, moduli[k], 1.8);
-            add_atom_residues(list, values, 2, moduli[k], 1.7);
+            add_residue_split(list, values, 2, moduli[k], base + 1.8);
+            add_atom_residues(list, values, 2, moduli[k], base + 1.7);
         }
     }
     bool refutes = goal->target.head == PORTFOLIO_FALSE && n > 0 && n <= 2 && has_square(goal);

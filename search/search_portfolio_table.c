@@ -14,22 +14,26 @@ typedef enum scope {
 
 /* Further conditions, on the goal's text or on what the row looks at. */
 typedef enum need {
-    NEED_NOTHING = 0,
-    NEED_IF = 1 << 0,             /* "if" or "match" in the target                   */
-    NEED_VARIABLE_SIDE = 1 << 1,  /* an equation with a lone variable on one side    */
-    NEED_LEFT_IN_TARGET = 1 << 2, /* the left side occurs in the target              */
-    NEED_RIGHT_IN_TARGET = 1 << 3,
-    NEED_VALUE_IN_TARGET = 1 << 4,
-    NEED_OTHERS = 1 << 5,     /* there is something to generalise                */
-    NEED_ARITHMETIC = 1 << 6, /* Nat or Int is spoken of                         */
-    NEED_PRODUCT = 1 << 7,    /* " * " or " ^ " somewhere                        */
-    NEED_FALSE_TARGET = 1 << 8,
-    NEED_OTHER_TARGET = 1 << 9,  /* the target is not False                         */
-    NEED_FUNCTION = 1 << 10,     /* "fun" in the target or a function among the values */
-    NEED_IF_HERE = 1 << 11,      /* "if" or "match" in the proof's type             */
-    NEED_NO_POWER = 1 << 12,     /* no " ^ " in the proof's type: replacing is cheap */
-    NEED_NO_INDUCTION = 1 << 14, /* the target speaks of no Nat and of no List      */
-    NEED_UNBOUND = 1 << 13,      /* no proof relates the value to anything          */
+    /* the goal */
+    NEED_IF = 1 << 0,           /* "if" or "match" in the target                                */
+    NEED_ARITHMETIC = 1 << 1,   /* Nat or Int is spoken of                                      */
+    NEED_PRODUCT = 1 << 2,      /* " * " or " ^ " somewhere                                     */
+    NEED_FALSE_TARGET = 1 << 3, /* the target is False                                          */
+    NEED_OTHER_TARGET = 1 << 4, /* the target is not False                                      */
+    NEED_FUNCTION = 1 << 5,     /* "fun" in the target or a function among the values           */
+    NEED_NO_INDUCTION = 1 << 6, /* the target speaks of no Nat and of no List                   */
+    NEED_WILD = 1 << 7, /* a proof "∀ ..., ∃ ...": grind would make terms without end   */
+    NEED_TAME = 1 << 8, /* no such proof                                                */
+    /* a proof */
+    NEED_VARIABLE_SIDE = 1 << 9,    /* an equation with a lone variable on one side             */
+    NEED_LEFT_IN_TARGET = 1 << 10,  /* the left side occurs in the target                       */
+    NEED_RIGHT_IN_TARGET = 1 << 11, /* the right side does, and it is no literal                */
+    NEED_IF_HERE = 1 << 12,         /* "if" or "match" in its type                              */
+    NEED_NO_POWER = 1 << 13,        /* no " ^ " in its type: replacing is cheap                 */
+    /* a value */
+    NEED_VALUE_IN_TARGET = 1 << 14, /* the target mentions it                                   */
+    NEED_OTHERS = 1 << 15,          /* there are other values to generalise                     */
+    NEED_UNBOUND = 1 << 16,         /* no proof relates it to anything                          */
 } need;
 
 typedef struct row {
@@ -53,7 +57,8 @@ static const row closing_rows[] = {
     {SCOPE_TARGET, ANY_HEAD, NEED_ARITHMETIC, 1.28, "omega"},
     {SCOPE_TARGET, ANY_HEAD, 0, 1.27, "contradiction"},
     {SCOPE_TARGET, ANY_HEAD, 0, 1.26, "simp_all"},
-    {SCOPE_TARGET, ANY_HEAD, 0, 1.25, "grind"},
+    {SCOPE_TARGET, ANY_HEAD, NEED_TAME, 1.25, "grind"},
+    {SCOPE_TARGET, ANY_HEAD, NEED_WILD, 1.25, "grind (gen := 3) (ematch := 3)"},
     {SCOPE_TARGET, ANY_HEAD, 0, 0.60, "decide"},
     {SCOPE_TARGET, ANY_HEAD, 0, 0.50, "simp"},
 };
@@ -102,7 +107,7 @@ static const row rows[] = {
      "induction $x with | zero => ?_ | succ $x $1 => ?_"},
     {SCOPE_VALUE, BIT(PORTFOLIO_NAT), NEED_VALUE_IN_TARGET | NEED_UNBOUND, 1.9,
      "induction $x <;> simp_all [Nat.pow_succ, Nat.mul_add, Nat.add_mul] <;> omega"},
-    {SCOPE_VALUE, BIT(PORTFOLIO_NAT), NEED_VALUE_IN_TARGET | NEED_UNBOUND, 1.9,
+    {SCOPE_VALUE, BIT(PORTFOLIO_NAT), NEED_VALUE_IN_TARGET | NEED_UNBOUND | NEED_TAME, 1.9,
      "induction $x <;> grind"},
     {SCOPE_VALUE, BIT(PORTFOLIO_NAT), NEED_VALUE_IN_TARGET | NEED_UNBOUND | NEED_OTHERS, 0.9,
      "induction $x generalizing$g with | zero => ?_ | succ $x $1 => ?_"},
@@ -135,6 +140,17 @@ static const row rows[] = {
 
 #define COUNT_OF(table) (sizeof(table) / sizeof *(table))
 
+static bool is_wild(const portfolio_goal *goal)
+{
+    for (size_t i = 0; i < goal->hyp_count; i++) {
+        const portfolio_hyp *hyp = &goal->hyps[i];
+        if (hyp->prop.head == PORTFOLIO_FORALL && portfolio_has(hyp->type, "∃")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What the rows can ask about the goal as a whole. */
 static unsigned goal_needs(const portfolio_goal *goal)
 {
@@ -147,7 +163,7 @@ static unsigned goal_needs(const portfolio_goal *goal)
     for (const char *p = t.at; p < t.at + t.len; p++) {
         have |= *p >= '0' && *p <= '9' ? NEED_ARITHMETIC : 0u;
     }
-    have |= NEED_NO_INDUCTION;
+    have |= NEED_NO_INDUCTION | (is_wild(goal) ? NEED_WILD : NEED_TAME);
     for (size_t i = 0; i < goal->hyp_count; i++) {
         const portfolio_hyp *hyp = &goal->hyps[i];
         bool inductive = hyp->kind == PORTFOLIO_NAT || hyp->kind == PORTFOLIO_LIST;

@@ -152,6 +152,10 @@ Test(search_portfolio, reads_ranges_from_the_context)
     cr_expect(m.has_low && !m.has_high && m.low == 0);
     portfolio_range x = portfolio_range_of(&goal, &goal.hyps[2]);
     cr_expect(x.has_low && x.has_high && x.low == 3 && x.high == 9);
+    parse("x : Int\nh : x + 1 ≤ 720\nh1 : -(x + 1) ≤ 720\n⊢ x * x ≠ 40");
+    x = portfolio_range_of(&goal, &goal.hyps[0]);
+    cr_expect(x.has_low && x.has_high && x.low == -721 && x.high == 719);
+    parse("n m : Nat\n⊢ n * n ≠ 40 + 2 * m");
     cr_expect(portfolio_is_nonlinear(&goal, &goal.hyps[0]));
     cr_expect(!portfolio_is_nonlinear(&goal, &goal.hyps[1]));
 }
@@ -188,11 +192,13 @@ Test(search_portfolio, answers_the_shape_of_the_goal)
         {"α : Type\nf : α → α\ny : α\n⊢ ∃ (x : α), f x = y", "refine ⟨f y, ?_⟩"},
         {"n : Nat\n⊢ 7 ∣ 8 ^ n + 6", "have hp : ∀ n : Nat, 8 ^ (n + 0) % 7 = 8 ^ (n % 1 + 0) % 7"},
         {"n : Int\n⊢ 5 ∣ n ^ 5 - n", "have hr : n % 5 = 0 ∨ n % 5 = 1"},
-        {"x : Nat\nh : x ≤ 3\n⊢ x * x ≠ 5", "obtain rfl | rfl | rfl | rfl : x = 0 ∨ x = 1"},
-        {"x : Nat\nh : x ≤ 500\n⊢ x * x ≠ 5", "rcases (show x ≤ 250 ∨ 251 ≤ x by omega)"},
+        {"x : Nat\nh : x ≤ 3\n⊢ x * x ≤ 9", "obtain rfl | rfl | rfl | rfl : x = 0 ∨ x = 1"},
+        {"x : Nat\nh : x ≤ 500\n⊢ x * x ≤ 250000", "rcases (show x ≤ 250 ∨ 251 ≤ x by omega)"},
         {"x y : Nat\nh : x * y = 12\n⊢ x ≤ 12", "have h1 : x ≤ 12 := Nat.le_of_dvd"},
         {"n : Nat\n⊢ (n + 7).gcd (2 * n + 1) ≤ 13", "have hg : ∀ d : Nat, d ∣ n + 7"},
         {"a b c : Nat\n⊢ a ∣ b + c", "refine Nat.dvd_add ?_ ?_"},
+        {"x y : Int\n⊢ x - y ∣ x ^ 3 - y ^ 3", "exact ⟨x ^ 2 + x * y + y ^ 2, by grind⟩"},
+        {"n : Nat\nh : ∀ (k : Nat), ∃ m, k < m\n⊢ p n", "grind (gen := 3) (ematch := 3)"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         cr_expect(proposes(table[i][0], table[i][1]), "%s\n--> %s", table[i][0], table[i][1]);
