@@ -106,7 +106,7 @@ static void add_grid(portfolio_list *list, size_t binders, bool integer)
             pv_buf_puts(&text, "by decide⟩");
         }
     }
-    portfolio_add_text(list, 1.5, pv_buf_text(&text));
+    portfolio_add_text(list, integer ? 1.4 : 1.5, pv_buf_text(&text));
     list->failed = list->failed || !pv_buf_ok(&text);
     pv_buf_release(&text);
 }
@@ -155,8 +155,13 @@ void portfolio_add_witnesses(portfolio_list *list)
     add_at_hand(list, type);
     add_numeric(list, type);
     if (closed && (binders == 1 || binders == 2)) {
-        add_grid(list, binders,
-                 portfolio_equal(type, "Int") || portfolio_has(goal->target.text, "Int"));
+        /* Lean rarely displays the type bound; a grid of the wrong sign only fails. */
+        if (!portfolio_equal(type, "Int")) {
+            add_grid(list, binders, false);
+        }
+        if (!portfolio_equal(type, "Nat")) {
+            add_grid(list, binders, true);
+        }
     }
     static const char *const constants[] = {"[]", "none", "True", "False", "true", "false"};
     for (size_t k = 0; k < sizeof constants / sizeof *constants; k++) {
