@@ -1,0 +1,301 @@
+#include "engine_sampler.h"
+
+#include "pv_mem.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { LANES = 8 };
+
+#define TEMPERATURE_MIN 1e-30f /* its inverse is finite */
+
+pv_status engine_sampling_check(const engine_sampling *p, pv_error *err)
+{
+    if (!(p->temperature >= 0 && p->temperature <= FLT_MAX)) {
+        return pv_fail(err, PV_E_INVALID, "temperature is %g; it must be at least 0",
+                       (double)p->temperature);
+    }
+    if (!(p->top_p >= 0 && p->top_p <= 1)) {
+        return pv_fail(err, PV_E_INVALID, "top_p is %g; it must lie in 0 .. 1", (double)p->top_p);
+    }
+    if (!(p->min_p >= 0 && p->min_p <= 1)) {
+        return pv_fail(err, PV_E_INVALID, "min_p is %g; it must lie in 0 .. 1", (double)p->min_p);
+    }
+    return PV_OK;
+}
+
+pv_status engine_sampler_init(engine_sampler *s, uint32_t vocab, pv_error *err)
+{
+    memset(s, 0, sizeof *s);
+    s->vocab = vocab;
+    s->weights = pv_malloc(vocab * sizeof *s->weights);
+    s->order = pv_malloc(vocab * sizeof *s->order);
+    s->ids = pv_malloc(vocab * sizeof *s->ids);
+    s->cumulative = pv_malloc(vocab * sizeof *s->cumulative);
+    if (s->weights == NULL || s->order == NULL || s->ids == NULL || s->cumulative == NULL) {
+        engine_sampler_release(s);
+        return pv_fail(err, PV_E_NOMEM, "no memory to sample from %u tokens", vocab);
+    }
+    return PV_OK;
+}
+
+void engine_sampler_release(engine_sampler *s)
+{
+    pv_free(s->weights);
+    pv_free(s->order);
+    pv_free(s->ids);
+    pv_free(s->cumulative);
+    memset(s, 0, sizeof *s);
+}
+
+/* exp(x) for x <= 0, within 2 ulp, 0 below -87. Not libm's, so that the bits are the same with every libm and the loop
+ * over a vocabulary is vectorised: x = n log 2 + r, |r| <= log(2) / 2, the Taylor series of exp(r) to degree 7. */
+static inline float exp_nonpositive(float x)
+{
+    float clamped = x < -87.0f ? -87.0f : x;
+    float n =
+        clamped * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the addition rounds to an integer */
+    n -= 12582912.0f;
+    float r = clamped - n * 0.693359375f; /* log 2 in two parts, the first exact in nine bits */
+    r += n * 2.12194440e-4f;
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+
+    union {
+        int32_t bits;
+        float value;
+    } power = {((int32_t)n + 127) << 23};
+
+    return x < -87.0f ? 0.0f : p * power.value;
+}
+
+static double sum_of(const float *w, uint32_t n)
+{
+    double lane[LANES] = {0};
+    uint32_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (uint32_t k = 0; k < LANES; k++) {
+            lane[k] += (double)w[i + k];
+        }
+    }
+    for (uint32_t k = 0; i < n; i++, k++) {
+        lane[k] += (double)w[i];
+    }
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+static pv_status find_best(engine_sampler *s, pv_error *err)
+{
+    const float *l = s->logits;
+    uint32_t best = 0;
+    bool bad = false;
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        bad |= !(l[i] <= FLT_MAX); /* NaN and +infinity */
+        best = l[i] > l[best] ? i : best;
+    }
+    if (bad || !(l[best] >= -FLT_MAX)) {
+        return pv_fail(
+            err, PV_E_INVALID,
+            "a row of logits holds NaN or infinity: the weights are damaged, or a sum overflowed");
+    }
+    s->best = best;
+    s->max = l[best];
+    return PV_OK;
+}
+
+static void weigh(engine_sampler *s, float scale)
+{
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        s->weights[i] = exp_nonpositive((s->logits[i] - s->max) * scale);
+    }
+}
+
+/* ---- Cuts: order[0 .. n) holds candidates; select() moves the best to the front ---- */
+
+static bool better(const float *l, uint32_t a, uint32_t b)
+{
+    return l[a] > l[b] || (l[a] == l[b] && a < b);
+}
+
+static void swap(uint32_t *a, uint32_t *b)
+{
+    uint32_t t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* Partitions o[low .. high) around the median of three and returns where the pivot ends up: better ones before it. */
+static uint32_t partition(const float *l, uint32_t *o, uint32_t low, uint32_t high)
+{
+    uint32_t last = high - 1;
+    uint32_t mid = low + (high - low) / 2;
+    if (better(l, o[mid], o[low])) {
+        swap(&o[mid], &o[low]);
+    }
+    if (better(l, o[last], o[low])) {
+        swap(&o[last], &o[low]);
+    }
+    if (better(l, o[mid], o[last])) {
+        swap(&o[mid], &o[last]);
+    }
+    uint32_t pivot = o[last];
+    uint32_t at = low;
+    for (uint32_t i = low; i < last; i++) {
+        if (better(l, o[i], pivot)) {
+            swap(&o[i], &o[at++]);
+        }
+    }
+    swap(&o[at], &o[last]);
+    return at;
+}
+
+/* The k best of o[0 .. n) come to the front, in any order. */
+static void select_count(const float *l, uint32_t *o, uint32_t n, uint32_t k)
+{
+    uint32_t low = 0;
+    uint32_t high = n;
+    while (high - low > 1) {
+        uint32_t at = partition(l, o, low, high);
+        if (at + 1 == k || at == k) {
+            return;
+        }
+        *(at < k ? &low : &high) = at < k ? at + 1 : at;
+    }
+}
+
+/* The shortest run of the best whose weights reach `target` comes to the front; returns its length. */
+static uint32_t select_weight(const float *l, const float *w, uint32_t *o, uint32_t n,
+                              double target)
+{
+    uint32_t low = 0; /* o[0 .. low) is in, with weight `sum` */
+    uint32_t high = n;
+    double sum = 0;
+    while (low < high) {
+        uint32_t at = partition(l, o, low, high);
+        double left = sum;
+        for (uint32_t i = low; i < at; i++) {
+            left += (double)w[o[i]];
+        }
+        if (left >= target && at > low) {
+            high = at;
+        } else if (left + (double)w[o[at]] >= target) {
+            return at + 1;
+        } else {
+            sum = left + (double)w[o[at]];
+            low = at + 1;
+        }
+    }
+    return low > 0 ? low : 1;
+}
+
+/* Candidates of the cuts. Tokens that weigh less than (1 - top_p) * sum / vocab are beyond any top-p cut even all
+ * together (a quarter of that is taken, against rounding), which leaves few to be ordered. */
+static uint32_t gather(engine_sampler *s, const engine_sampling *p, double sum)
+{
+    bool by_weight = p->top_k == 0;
+    double floor_ = (1.0 - (double)p->top_p) * sum / s->vocab / 4;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        if (!by_weight || (double)s->weights[i] >= floor_) {
+            s->order[n++] = i;
+        }
+    }
+    return n;
+}
+
+/* After top-k and top-p order[0 .. n) holds what is kept; returns n, or 0 when nothing was cut. */
+static uint32_t cut(engine_sampler *s, const engine_sampling *p)
+{
+    bool top_k = p->top_k > 0 && p->top_k < s->vocab;
+    bool top_p = p->top_p > 0 && p->top_p < 1;
+    if (!top_k && !top_p) {
+        return 0;
+    }
+    engine_sampling asked = *p;
+    asked.top_k = top_k ? p->top_k : 0;
+    double sum = top_k ? 0 : sum_of(s->weights, s->vocab);
+    uint32_t n = gather(s, &asked, sum);
+    if (top_k) {
+        select_count(s->logits, s->order, n, p->top_k);
+        n = p->top_k;
+    }
+    if (top_p) {
+        for (uint32_t i = 0; top_k && i < n; i++) {
+            sum += (double)s->weights[s->order[i]];
+        }
+        n = select_weight(s->logits, s->weights, s->order, n, (double)p->top_p * sum);
+    }
+    return n;
+}
+
+static void keep(engine_sampler *s, float min_p, uint32_t cut_count)
+{
+    uint32_t worst = cut_count > 0 ? s->order[0] : 0;
+    for (uint32_t i = 1; i < cut_count; i++) {
+        worst = better(s->logits, worst, s->order[i]) ? s->order[i] : worst;
+    }
+    double sum = 0;
+    s->kept = 0;
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        bool in = cut_count == 0 || i == worst || better(s->logits, i, worst);
+        if (in && s->weights[i] > 0 && s->weights[i] >= min_p) {
+            sum += (double)s->weights[i];
+            s->ids[s->kept] = i;
+            s->cumulative[s->kept++] = sum;
+        }
+    }
+}
+
+pv_status engine_sampler_load(engine_sampler *s, const float *logits, const engine_sampling *params,
+                              pv_error *err)
+{
+    s->logits = logits;
+    pv_status status = find_best(s, err);
+    if (status != PV_OK) {
+        return status;
+    }
+    weigh(s, 1.0f);
+    s->log_sum = log(sum_of(s->weights, s->vocab));
+    if (params == NULL || params->temperature == 0) {
+        s->kept = 1;
+        s->ids[0] = s->best;
+        s->cumulative[0] = 1;
+        return PV_OK;
+    }
+    if (params->temperature != 1) {
+        weigh(s, 1.0f / fmaxf(params->temperature, TEMPERATURE_MIN));
+    }
+    keep(s, params->min_p, cut(s, params));
+    return PV_OK;
+}
+
+float engine_sampler_logprob(const engine_sampler *s, uint32_t token)
+{
+    return (float)((double)s->logits[token] - (double)s->max - s->log_sum);
+}
+
+engine_pick engine_sampler_draw(const engine_sampler *s, double u)
+{
+    double target = u * s->cumulative[s->kept - 1];
+    uint32_t low = 0; /* the first entry above the target lies in low .. high */
+    uint32_t high = s->kept - 1;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (s->cumulative[mid] > target) {
+            high = mid;
+        } else {
+            low = mid + 1;
+        }
+    }
+    engine_pick pick = {s->ids[low], engine_sampler_logprob(s, s->ids[low])};
+    return pick;
+}
