@@ -120,6 +120,7 @@ static int bench(const options *opt)
     tally sum = {0};
     pv_error err = {0};
     pv_status status = session_open(&s, opt, &err);
+    s.policy = search_portfolio();
     if (status == PV_OK) {
         status = session_start_pool(&s, session_workers(opt), &err);
     }

@@ -4,7 +4,6 @@
 #include "progress.h"
 #include "pv_clock.h"
 #include "pv_mem.h"
-#include "search_portfolio.h"
 #include "search_trace.h"
 #include "tree_view.h"
 
@@ -135,8 +134,8 @@ static pv_status start_hunt(hunt *h, pv_error *err)
                                .goal_count = target->goal_count};
         search_options opt = search_options_of(h, statement);
         lean_verifier_init(&h->verifier, h->s->pool);
-        status = search_run_new(&h->run, &opt, search_portfolio(),
-                                lean_verifier_table(&h->verifier), &root, err);
+        status = search_run_new(&h->run, &opt, h->s->policy, lean_verifier_table(&h->verifier),
+                                &root, err);
     }
     if (status != PV_OK) {
         lean_state_unref((lean_state *)part.handle);

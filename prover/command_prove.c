@@ -1,8 +1,10 @@
 /* prover prove: every theorem of a text that has a hole. */
 #include "attempt.h"
 #include "commands.h"
+#include "model_policy.h"
 #include "progress.h"
 #include "report.h"
+#include "search_portfolio.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +29,7 @@ static pv_status prove_one(session *s, const source *src, const theorem *t, fill
 {
     attempt a;
     pv_status status = attempt_theorem(s, src, t, done, &a, err);
-    report_context context = {s, src, s->opt->policy, lean_pool_lean_version(s->pool)};
+    report_context context = {s, src, s->policy.ops->name, lean_pool_lean_version(s->pool)};
     pv_error report_error = {0};
     pv_status written = report_attempt(&context, t, &a, &report_error);
     count_end(sum, a.end);
@@ -91,6 +93,39 @@ static pv_status check_list(const source *src, const theorem_list *list, pv_erro
     return PV_OK;
 }
 
+static bool wants_model(const options *opt)
+{
+    return strcmp(opt->policy, "model") == 0 || (opt->policy[0] == '\0' && opt->model[0] != '\0');
+}
+
+static pv_status check_policy(const options *opt, pv_error *err)
+{
+    bool known = opt->policy[0] == '\0' || strcmp(opt->policy, "portfolio") == 0 ||
+                 strcmp(opt->policy, "model") == 0;
+    if (!known) {
+        return pv_fail(err, PV_E_INVALID, "--policy %s: the policies are portfolio and model",
+                       opt->policy);
+    }
+    if (wants_model(opt) && opt->model[0] == '\0') {
+        return pv_fail(err, PV_E_INVALID, "--policy model needs --model DIR, a checkpoint folder");
+    }
+    return PV_OK;
+}
+
+static pv_status open_policy(session *s, const source *src, model_policy **model, pv_error *err)
+{
+    if (!wants_model(s->opt)) {
+        s->policy = search_portfolio();
+        return PV_OK;
+    }
+    progress_note("prover", "loading the model");
+    pv_status status = model_policy_open(model, &s->loop, s->opt, src->header, err);
+    if (status == PV_OK) {
+        s->policy = model_policy_table(*model);
+    }
+    return status;
+}
+
 static exit_code prove_source(const options *opt, const source *src)
 {
     session s;
@@ -98,7 +133,11 @@ static exit_code prove_source(const options *opt, const source *src)
     lean_env *env = NULL;
     theorem_list list = {0};
     tally sum = {0};
+    model_policy *model = NULL;
     pv_status status = session_open(&s, opt, &err);
+    if (status == PV_OK) {
+        status = open_policy(&s, src, &model, &err);
+    }
     if (status == PV_OK) {
         status = open_text(&s, src, &env, &list, &err);
     }
@@ -113,6 +152,7 @@ static exit_code prove_source(const options *opt, const source *src)
         lean_env_unref(env);
     }
     bool interrupted = s.interrupted;
+    model_policy_close(model);
     session_close(&s);
     progress_clear();
     if (interrupted) {
@@ -134,8 +174,7 @@ exit_code command_prove(const options *opt)
                 "prove takes one argument: a statement, FILE.lean, or - for standard input");
         return complain(&err);
     }
-    if (strcmp(opt->policy, "portfolio") != 0) {
-        pv_fail(&err, PV_E_INVALID, "--policy %s: the policies are: portfolio", opt->policy);
+    if (check_policy(opt, &err) != PV_OK) {
         return complain(&err);
     }
     source src;

@@ -8,6 +8,8 @@
 exit_code command_prove(const options *opt);
 exit_code command_verify(const options *opt);
 exit_code command_doctor(const options *opt);
+exit_code command_model(const options *opt);
+exit_code command_complete(const options *opt);
 
 /* "prover: MESSAGE" on stderr; the exit code that the failure stands for. */
 exit_code complain(const pv_error *err);

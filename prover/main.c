@@ -25,6 +25,10 @@ static const command commands[] = {
      "check proofs in a fresh Lean process and audit their axioms"},
     {"doctor", FOR_DOCTOR, command_doctor, "prover doctor [OPTIONS]",
      "say which Lean is used and why, and whether all works"},
+    {"model", FOR_MODEL, command_model, "prover model DIR [OPTIONS]",
+     "say what a checkpoint is, what it takes, and what of it will not work"},
+    {"complete", FOR_COMPLETE, command_complete, "prover complete DIR ['PROMPT' | -] [OPTIONS]",
+     "continue a prompt with a model"},
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };

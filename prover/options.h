@@ -9,7 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { FOR_PROVE = 1, FOR_VERIFY = 2, FOR_DOCTOR = 4, FOR_LEAN = 7 };
+enum {
+    FOR_PROVE = 1,
+    FOR_VERIFY = 2,
+    FOR_DOCTOR = 4,
+    FOR_COMPLETE = 8,
+    FOR_MODEL = 16,
+    FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR,
+    FOR_ENGINE = FOR_PROVE | FOR_COMPLETE,
+    FOR_ALL = FOR_LEAN | FOR_COMPLETE | FOR_MODEL,
+};
 
 /* X(commands, kind, field, flag, argument, default, smallest, largest, help). Numbers have bounds; text has none. */
 #define OPTION_TABLE(X)                                                                            \
@@ -33,9 +42,29 @@ enum { FOR_PROVE = 1, FOR_VERIFY = 2, FOR_DOCTOR = 4, FOR_LEAN = 7 };
       "model tokens for each theorem (0: no limit)")                                               \
     X(FOR_PROVE, COUNT, workers, "--workers", "N", "0", 0, 256,                                    \
       "Lean processes (0: by cores and memory)")                                                   \
-    X(FOR_PROVE, COUNT, seed, "--seed", "N", "1", 0, 9e15, "seed of every choice")                 \
-    X(FOR_PROVE, TEXT, policy, "--policy", "NAME", "portfolio", 0, 0,                              \
-      "where tactics come from: portfolio")                                                        \
+    X(FOR_ENGINE, COUNT, seed, "--seed", "N", "1", 0, 9e15, "seed of every choice")                \
+    X(FOR_PROVE, TEXT, policy, "--policy", "NAME", "", 0, 0,                                       \
+      "where tactics come from: portfolio, model (default: model when --model is given)")          \
+    X(FOR_PROVE, TEXT, model, "--model", "DIR", "", 0, 0,                                          \
+      "a checkpoint folder in Hugging Face layout")                                                \
+    X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \
+      "how the prompt is dressed: raw, chat, prover-v2-noncot, prover-v2-cot")                     \
+    X(FOR_COMPLETE, COUNT, samples, "--samples", "N", "1", 1, 100000, "completions of the prompt") \
+    X(FOR_ENGINE, COUNT, max_tokens, "--max-tokens", "N", "256", 1, 1e7,                           \
+      "tokens of one completion, or of one tactic")                                                \
+    X(FOR_ENGINE, NUMBER, temperature, "--temperature", "T", "1", 0, 100,                          \
+      "0: always the likeliest token")                                                             \
+    X(FOR_ENGINE, COUNT, top_k, "--top-k", "N", "0", 0, 1e9,                                       \
+      "draw from the N likeliest tokens (0: all)")                                                 \
+    X(FOR_ENGINE, NUMBER, top_p, "--top-p", "P", "1", 0, 1,                                        \
+      "draw from the likeliest tokens of this mass")                                               \
+    X(FOR_ENGINE, NUMBER, min_p, "--min-p", "P", "0", 0, 1,                                        \
+      "draw from tokens at least P times as likely as the likeliest")                              \
+    X(FOR_COMPLETE, TEXT, stop, "--stop", "TEXT", "", 0, 0, "end a completion before this text")   \
+    X(FOR_COMPLETE, FLAG, stream, "--stream", NULL, "", 0, 0,                                      \
+      "print tokens as they come (one sample)")                                                    \
+    X(FOR_ENGINE | FOR_MODEL, COUNT, threads, "--threads", "N", "0", 0, 1024,                      \
+      "threads of the CPU backend (0: one for each core)")                                         \
     X(FOR_PROVE, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1, "length normalisation of the score")  \
     X(FOR_PROVE, COUNT, width, "--width", "N", "64", 1, 10000,                                     \
       "candidates asked for in each state")                                                        \
@@ -53,8 +82,8 @@ enum { FOR_PROVE = 1, FOR_VERIFY = 2, FOR_DOCTOR = 4, FOR_LEAN = 7 };
     X(FOR_PROVE, FLAG, tree, "--tree", NULL, "", 0, 0, "show the search tree")                     \
     X(FOR_VERIFY, TEXT, against, "--against", "STATEMENT.lean", "", 0, 0,                          \
       "the statements, with sorry, that FILE.lean must prove")                                     \
-    X(FOR_LEAN, FLAG, json, "--json", NULL, "", 0, 0, "results as JSON lines on stdout")           \
-    X(FOR_LEAN, COUNT, verbose, "--verbose", "N", "0", 0, 3,                                       \
+    X(FOR_ALL, FLAG, json, "--json", NULL, "", 0, 0, "results as JSON lines on stdout")            \
+    X(FOR_ALL, COUNT, verbose, "--verbose", "N", "0", 0, 3,                                        \
       "log on stderr: 1 what happens, 2 more, 3 everything")
 
 typedef struct options {

@@ -8,6 +8,7 @@
 #include "lean_judge.h"
 #include "lean_pool.h"
 #include "options.h"
+#include "search_policy.h"
 
 #include <stdbool.h>
 #include <uv.h>
@@ -24,7 +25,8 @@ typedef struct session {
     uv_timer_t ticker;       /* wakes the loop, so that waits can look at the clock */
     void (*on_tick)(void *); /* every 100 ms while waiting; may be NULL             */
     void *tick_user;
-    unsigned searches; /* started so far */
+    search_policy policy; /* where tactics come from; set by the command            */
+    unsigned searches;    /* started so far */
     bool open;
     bool interrupted;
 } session;

@@ -32,8 +32,9 @@ typedef enum need {
     NEED_NO_POWER = 1 << 13,        /* no " ^ " in its type: replacing is cheap                 */
     /* a value */
     NEED_VALUE_IN_TARGET = 1 << 14, /* the target mentions it                                   */
-    NEED_OTHERS = 1 << 15,          /* there are other values to generalise                     */
-    NEED_UNBOUND = 1 << 16,         /* no proof relates it to anything                          */
+    NEED_NOT_IN_TARGET = 1 << 15,   /* only proofs mention it                                   */
+    NEED_OTHERS = 1 << 16,          /* there are other values to generalise                     */
+    NEED_UNBOUND = 1 << 17,         /* no proof relates it to anything                          */
 } need;
 
 typedef struct row {
@@ -123,6 +124,10 @@ static const row rows[] = {
     {SCOPE_VALUE, BIT(PORTFOLIO_LIST), NEED_VALUE_IN_TARGET, 1.7,
      "induction $x <;> simp_all <;> omega"},
     {SCOPE_VALUE, BIT(PORTFOLIO_LIST), NEED_VALUE_IN_TARGET, 1.6, "induction $x <;> grind"},
+    {SCOPE_VALUE, BIT(PORTFOLIO_LIST), NEED_NOT_IN_TARGET, 0.8,
+     "induction $x with | nil => ?_ | cons $7 $x $1 => ?_"},
+    {SCOPE_VALUE, BIT(PORTFOLIO_LIST), NEED_NOT_IN_TARGET | NEED_TAME, 0.7,
+     "induction $x <;> grind"},
     {SCOPE_VALUE, BIT(PORTFOLIO_LIST), 0, 0.9, "cases $x with | nil => ?_ | cons $7 $x => ?_"},
     {SCOPE_VALUE, BIT(PORTFOLIO_OPTION), 0, 2.0, "cases $x with | none => ?_ | some $x => ?_"},
     {SCOPE_VALUE, BIT(PORTFOLIO_BOOL), 0, 2.0, "cases $x <;> simp_all"},
@@ -302,7 +307,8 @@ static void add_value_rows(portfolio_list *list, row_table table, const portfoli
     const portfolio_binding bindings[] = {{'x', hyp->name},
                                           {'g', {pv_buf_text(&others), others.len}}};
     unsigned have = goal_needs(goal) | (others.len > 0 ? NEED_OTHERS : 0u);
-    have |= portfolio_has_word(goal->target.text, hyp->name) ? NEED_VALUE_IN_TARGET : 0u;
+    have |= portfolio_has_word(goal->target.text, hyp->name) ? NEED_VALUE_IN_TARGET
+                                                             : NEED_NOT_IN_TARGET;
     have |= is_unbound(goal, hyp->name) ? NEED_UNBOUND : 0u;
     if (is_mentioned(goal, hyp->name)) {
         add_rows(list, table, SCOPE_VALUE, BIT(hyp->kind), have, bindings, COUNT_OF(bindings));

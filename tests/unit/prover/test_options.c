@@ -22,7 +22,7 @@ Test(options, defaults_come_from_the_table)
     cr_assert_eq(opt.nodes, 100000);
     cr_assert_eq(opt.window, 4);
     cr_assert_not(opt.json);
-    cr_assert_str_eq(opt.policy, "portfolio");
+    cr_assert_str_eq(opt.policy, "");
     options_release(&opt);
     cr_assert_eq(pv_mem_live(), 0);
 }

@@ -1,0 +1,32 @@
+/* model_policy: the search's policy over our engine: a language model that proposes tactics.
+ *
+ * Two prompt formats, chosen by the checkpoint's prover.json:
+ *   {"format": "state", "before": "", "after": ":::", "stop": "\n"}     the goals' texts between two strings; the answer is a tactic
+ *   {"format": "proof"}                                                 Prover-V2's whole-proof prompt, continued after the
+ *                                                                       tactics of the path; the answer is its next line
+ * Without prover.json a model with a chat template gets "proof", another one is refused. Decoding runs on a thread of its own and
+ * overlaps with Lean. Samples are deduplicated; a candidate's log-probability is the sum over its tokens.
+ * Threads: the loop's. */
+#ifndef MODEL_POLICY_H
+#define MODEL_POLICY_H
+
+#include "options.h"
+#include "search_policy.h"
+
+#include <uv.h>
+
+typedef struct model_policy model_policy;
+
+/* Opens the checkpoint opt->model and starts its engine. `header` is the user's imports, for the whole-proof prompt (copied).
+ * Fails: as engine_model_open() and engine_open(), and PV_E_INVALID for a prover.json that makes no sense. */
+PV_NODISCARD pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *opt,
+                                         const char *header, pv_error *err);
+search_policy model_policy_table(model_policy *policy);
+
+/* True when no request is out. */
+bool model_policy_idle(const model_policy *policy);
+
+/* The policy must be idle; the loop must run once more, to close its handle. NULL allowed. */
+void model_policy_close(model_policy *policy);
+
+#endif

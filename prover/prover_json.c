@@ -1,0 +1,94 @@
+#include "prover_json.h"
+
+#include "pv_buf.h"
+#include "pv_file.h"
+#include "pv_mem.h"
+
+#include <jansson.h>
+#include <string.h>
+
+enum { FILE_MAX = 1 << 20 };
+
+static pv_status take_text(const json_t *object, const char *key, const char *fallback,
+                           const char *path, char **out, pv_error *err)
+{
+    const json_t *value = json_object_get(object, key);
+    if (value != NULL && !json_is_string(value)) {
+        return pv_fail(err, PV_E_INVALID, "%s: \"%s\" must be a string", path, key);
+    }
+    *out = pv_strdup(value == NULL ? fallback : json_string_value(value));
+    return *out == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
+}
+
+static pv_status take_fields(prover_json *out, const json_t *object, const char *path,
+                             pv_error *err)
+{
+    const char *format = json_string_value(json_object_get(object, "format"));
+    if (format == NULL || (strcmp(format, "state") != 0 && strcmp(format, "proof") != 0)) {
+        return pv_fail(err, PV_E_INVALID, "%s: \"format\" must be \"state\" or \"proof\"", path);
+    }
+    out->kind = strcmp(format, "state") == 0 ? PROVER_JSON_STATE : PROVER_JSON_PROOF;
+    pv_status status = take_text(object, "before", "", path, &out->before, err);
+    if (status == PV_OK) {
+        status = take_text(object, "after", "", path, &out->after, err);
+    }
+    if (status == PV_OK) {
+        status = take_text(object, "stop", "\n", path, &out->stop, err);
+    }
+    if (status == PV_OK && out->stop[0] == '\0') {
+        status = pv_fail(err, PV_E_INVALID, "%s: \"stop\" must not be empty", path);
+    }
+    return status;
+}
+
+static pv_status read_fields(prover_json *out, const char *path, pv_error *err)
+{
+    pv_buf text = {0};
+    json_error_t wrong;
+    pv_status status = pv_file_read(path, FILE_MAX, &text, err);
+    json_t *object = NULL;
+    if (status == PV_OK) {
+        object = json_loadb(pv_buf_text(&text), text.len, 0, &wrong);
+        status = object == NULL
+                     ? pv_fail(err, PV_E_INVALID, "%s:%d: %s", path, wrong.line, wrong.text)
+                     : take_fields(out, object, path, err);
+    }
+    json_decref(object);
+    pv_buf_release(&text);
+    return status;
+}
+
+pv_status prover_json_read(prover_json *out, const char *dir, bool has_chat, pv_error *err)
+{
+    prover_json format = {.kind = PROVER_JSON_PROOF};
+    pv_buf path = {0};
+    pv_buf_printf(&path, "%s/prover.json", dir);
+    pv_status status;
+    if (pv_file_exists(pv_buf_text(&path))) {
+        status = read_fields(&format, pv_buf_text(&path), err);
+    } else if (has_chat) {
+        format.stop = pv_strdup("\n");
+        status = format.stop == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
+    } else {
+        status =
+            pv_fail(err, PV_E_INVALID,
+                    "%s has no chat template and no prover.json: write one that says how it is "
+                    "asked, such as {\"format\": \"state\", \"after\": \":::\"}",
+                    dir);
+    }
+    pv_buf_release(&path);
+    if (status != PV_OK) {
+        prover_json_release(&format);
+        return status;
+    }
+    *out = format;
+    return PV_OK;
+}
+
+void prover_json_release(prover_json *format)
+{
+    pv_free(format->before);
+    pv_free(format->after);
+    pv_free(format->stop);
+    memset(format, 0, sizeof *format);
+}

@@ -1,0 +1,23 @@
+/* prover_json: prover.json of a checkpoint folder: how this model wants to be asked. See model_policy.h for its fields. */
+#ifndef PROVER_JSON_H
+#define PROVER_JSON_H
+
+#include "pv_error.h"
+
+#include <stdbool.h>
+
+typedef enum prover_json_kind { PROVER_JSON_STATE, PROVER_JSON_PROOF } prover_json_kind;
+
+typedef struct prover_json {
+    prover_json_kind kind;
+    char *before, *after; /* around the goals' texts; STATE only */
+    char *stop;           /* ends a tactic                       */
+} prover_json;
+
+/* Reads DIR/prover.json; without it: PROOF when the model has a chat template, else PV_E_INVALID with what to write.
+ * Fails: PV_E_INVALID (names the field), PV_E_IO, PV_E_NOMEM. */
+PV_NODISCARD pv_status prover_json_read(prover_json *out, const char *dir, bool has_chat,
+                                        pv_error *err);
+void prover_json_release(prover_json *format);
+
+#endif

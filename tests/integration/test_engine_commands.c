@@ -1,0 +1,168 @@
+/* prover model, complete and prove --model on a small random checkpoint that the test writes. */
+#include "command.h"
+
+#include "../unit/engine/fixture_checkpoint.h"
+#include "../unit/engine/fixture_config.h"
+#include "pv_file.h"
+#include "pv_hash.h"
+
+static char folder[] = "/tmp/test_engine_XXXXXX";
+static char path[128];
+
+static char *in_folder(const char *name)
+{
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void put(const char *name, const void *bytes, size_t n)
+{
+    cr_assert_eq(pv_file_replace(in_folder(name), bytes, n, NULL), PV_OK);
+}
+
+static const char config_text[] =
+    "{\"model_type\": \"llama\", \"hidden_size\": 32, \"intermediate_size\": 48, "
+    "\"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"num_hidden_layers\": 2, "
+    "\"max_position_embeddings\": 512, \"vocab_size\": 864, \"bos_token_id\": 856, "
+    "\"eos_token_id\": 857, \"some_new_field\": 1}";
+
+/* Random bf16 values in (-1, 1): the exponent's upper bits are cut. */
+static void randomise(pv_buf *data)
+{
+    uint16_t *values = (uint16_t *)(void *)data->data;
+    for (size_t i = 0; i < data->len / 2; i++) {
+        values[i] = (uint16_t)((pv_mix64(i) & 0x807f) | (0x3d80 + (pv_mix64(i + 7) & 0x0180)));
+    }
+}
+
+static void make_checkpoint(void)
+{
+    engine_config config = {0};
+    cr_assert_not_null(mkdtemp(folder));
+    cr_assert_eq(engine_config_parse(&config, config_text, strlen(config_text), NULL, 0, NULL),
+                 PV_OK);
+    checkpoint c = checkpoint_of(&config);
+    randomise(&c.data);
+    pv_buf bytes = checkpoint_bytes(&c), tokenizer = {0};
+    put("model.safetensors", bytes.data, bytes.len);
+    put("config.json", config_text, strlen(config_text));
+    cr_assert_eq(pv_file_read(TEST_SOURCE_DIR "/tests/golden/tokenizer/small.json", 1 << 24,
+                              &tokenizer, NULL),
+                 PV_OK);
+    put("tokenizer.json", tokenizer.data, tokenizer.len);
+    pv_buf_release(&tokenizer);
+    pv_buf_release(&bytes);
+    checkpoint_release(&c);
+    engine_config_release(&config);
+}
+
+static void remove_checkpoint(void)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    cr_assert_eq(system(command), 0);
+}
+
+TestSuite(engine_commands, .init = make_checkpoint, .fini = remove_checkpoint, .timeout = 120);
+
+Test(engine_commands, model_says_what_a_checkpoint_is)
+{
+    command_result r = RUN(NULL, PROVER, "model", folder);
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_assert_not_null(strstr(pv_buf_text(&r.out), "llama"), "%s", pv_buf_text(&r.out));
+    cr_assert_not_null(strstr(pv_buf_text(&r.out), "some_new_field"), "%s", pv_buf_text(&r.out));
+    command_release(&r);
+    r = RUN(NULL, PROVER, "model", folder, "--json");
+    json_t *row = command_json(&r, 0);
+    cr_assert_str_eq(json_text(row, "architecture"), "llama");
+    cr_assert(json_is_true(json_object_get(row, "runs")));
+    json_decref(row);
+    command_release(&r);
+}
+
+Test(engine_commands, damaged_checkpoint_names_file_and_tensor)
+{
+    cr_assert_eq(truncate(in_folder("model.safetensors"), 4000), 0);
+    command_result r = RUN(NULL, PROVER, "model", folder);
+    cr_assert(r.code == 2 || r.code == 3, "%d", r.code);
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "model.safetensors"), "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    r = RUN(NULL, PROVER, "complete", "/nowhere", "x");
+    cr_assert_eq(r.code, 3);
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "/nowhere"), "%s", pv_buf_text(&r.err));
+    command_release(&r);
+}
+
+static pv_buf completions(const char *samples, const char *template_name)
+{
+    command_result r =
+        RUN(NULL, PROVER, "complete", folder, "theorem t : 1 = 1", "--samples", (char *)samples,
+            "--max-tokens", "12", "--seed", "5", "--json", "--template", (char *)template_name);
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "tokens/s"));
+    pv_buf out = r.out;
+    pv_buf_release(&r.err);
+    return out;
+}
+
+Test(engine_commands, complete_draws_the_same_samples_for_the_same_seed)
+{
+    pv_buf a = completions("3", "raw"), b = completions("3", "raw"), one = completions("1", "raw");
+    cr_assert_str_eq(pv_buf_text(&a), pv_buf_text(&b));
+    cr_assert_eq(strncmp(pv_buf_text(&a), pv_buf_text(&one), one.len), 0,
+                 "a sample depends on its batch");
+    command_result r = {.out = a};
+    for (size_t i = 0; i < 3; i++) {
+        json_t *row = command_json(&r, i), *logprobs = json_object_get(row, "logprobs");
+        size_t n = json_array_size(json_object_get(row, "tokens"));
+        cr_assert(n > 0 && n <= 12 && json_array_size(logprobs) == n);
+        for (size_t k = 0; k < n; k++) {
+            cr_assert_leq(json_real_value(json_array_get(logprobs, k)), 0);
+        }
+        json_decref(row);
+    }
+    pv_buf_release(&a);
+    pv_buf_release(&b);
+    pv_buf_release(&one);
+}
+
+Test(engine_commands, templates_and_wrong_words)
+{
+    const char *good[] = {"chat", "prover-v2-noncot", "prover-v2-cot"};
+    for (size_t i = 0; i < 3; i++) {
+        pv_buf out = completions("1", good[i]);
+        pv_buf_release(&out);
+    }
+    command_result r = RUN(NULL, PROVER, "complete", folder, "x", "--template", "poem");
+    cr_assert_eq(r.code, 2);
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "the templates are"));
+    command_release(&r);
+    r = RUN(NULL, PROVER, "prove", "--policy", "model", "theorem t : True");
+    cr_assert_eq(r.code, 2);
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "needs --model"), "%s", pv_buf_text(&r.err));
+    command_release(&r);
+}
+
+Test(engine_commands, prove_asks_the_model_and_survives_its_nonsense)
+{
+    const char *formats[] = {"{\"format\": \"state\", \"after\": \":::\"}",
+                             "{\"format\": \"proof\"}"};
+    for (size_t i = 0; i < 2; i++) {
+        put("prover.json", formats[i], strlen(formats[i]));
+        command_result r =
+            RUN(NULL, PROVER, "prove", "theorem t (a b : Nat) : a + b = b + a", "--model", folder,
+                "--json", "--timeout", "4", "--width", "8", "--workers", "1", "--max-tokens", "8");
+        cr_assert(r.code == 0 || r.code == 1, "%d %s", r.code, pv_buf_text(&r.err));
+        json_t *row = command_json(&r, 0);
+        cr_assert_str_eq(json_text(row, "policy"), "model");
+        json_t *tokens = json_object_get(json_object_get(row, "search"), "tokens");
+        cr_assert_gt(json_integer_value(tokens), 0, "%s", pv_buf_text(&r.out));
+        json_decref(row);
+        command_release(&r);
+    }
+    put("prover.json", "{\"format\": \"ode\"}", 17);
+    command_result r = RUN(NULL, PROVER, "prove", "theorem t : True", "--model", folder);
+    cr_assert_eq(r.code, 2);
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "prover.json"), "%s", pv_buf_text(&r.err));
+    command_release(&r);
+}
