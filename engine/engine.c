@@ -73,6 +73,9 @@ static pv_status open_parts(engine *e, const engine_options *options, pv_error *
     if (status != PV_OK) {
         return status;
     }
+    if (options->backend.kv_pages == 0) {
+        e->limits.kv_pages++; /* a branch may begin with a copy of its prefix's last page */
+    }
     e->max_sequences =
         options->max_sequences != 0 ? options->max_sequences : e->limits.max_logit_rows;
     status = e->backend->open(&e->device, &e->model->weights, &e->limits, err);

@@ -35,7 +35,8 @@ typedef struct engine engine;
 
 typedef struct
     engine_options { /* zero = default for every field                                    */
-    engine_backend_options backend;
+    engine_backend_options
+        backend;    /* kv_pages 0: what one sequence of max_positions needs, and one page */
     uint32_t pages; /* KV pages to use at most; 0: all that the device has                    */
     uint32_t
         max_sequences; /* samples that decode at one time; 0: the backend's max_logit_rows       */

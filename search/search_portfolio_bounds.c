@@ -50,60 +50,60 @@ static bool find_power(const portfolio_goal *goal, const portfolio_hyp *hyp, int
     return false;
 }
 
-/* One way to v ≤ bound: by contradiction, because v > bound makes the power too large for linear arithmetic. */
-static void put_power_bound(pv_buf *out, const char *name, portfolio_span v, long long bound,
-                            long long literal, bool as_exponent)
+/* Ways to "name : v ≤ B", one after the other; the first that works stands. */
+static void put_alternative(pv_buf *out, const char *name, portfolio_span v, long long bound)
 {
-    pv_buf_printf(out, "%shave %s : %.*s ≤ %lld := Nat.le_of_not_lt fun hn => by have hm := ",
-                  out->len > 0 ? " | " : "first | ", name, PORTFOLIO_FMT(v), bound);
-    if (as_exponent) {
-        pv_buf_printf(
-            out, "Nat.pow_le_pow_right (n := %lld) (by decide) (show %lld ≤ %.*s from hn); omega",
-            literal, bound + 1, PORTFOLIO_FMT(v));
-    } else {
-        pv_buf_printf(out, "Nat.pow_le_pow_left (show %lld ≤ %.*s from hn) %lld; omega", bound + 1,
-                      PORTFOLIO_FMT(v), literal);
-    }
+    pv_buf_printf(out, "%shave %s : %.*s ≤ %lld := ", out->len > 0 ? " | " : "first | ", name,
+                  PORTFOLIO_FMT(v), bound);
 }
 
-/* The bounds that the goal's literals suggest, least first. */
-static void add_power_bound(portfolio_list *list, const portfolio_hyp *hyp, const int64_t *literals,
-                            size_t n, double weight)
+/* By contradiction: v > B makes v ^ k or b ^ v too large for linear arithmetic. B is the root or the logarithm of a literal. */
+static void put_power_bounds(pv_buf *out, const portfolio_goal *goal, const portfolio_hyp *hyp,
+                             const char *name, const int64_t *literals, size_t n)
 {
     int64_t k = 0, last = -1;
     bool as_exponent = false;
-    if (hyp->kind != PORTFOLIO_NAT || !find_power(list->goal, hyp, &k, &as_exponent)) {
+    if (hyp->kind != PORTFOLIO_NAT || !find_power(goal, hyp, &k, &as_exponent)) {
         return;
     }
-    pv_buf text = {0}, name = {0};
-    portfolio_fresh(list->goal, "hb", (unsigned)(hyp - list->goal->hyps), &name);
     for (size_t i = 0; i < n; i++) {
-        int64_t bound = as_exponent ? log_of(k, literals[i]) : root_of(literals[i], k);
-        if (bound != last) {
-            put_power_bound(&text, pv_buf_text(&name), hyp->name, bound, k, as_exponent);
+        long long bound = as_exponent ? log_of(k, literals[i]) : root_of(literals[i], k);
+        if (bound == last) {
+            continue;
         }
+        put_alternative(out, name, hyp->name, bound);
+        pv_buf_puts(out, "Nat.le_of_not_lt fun hn => by have hm := ");
+        if (as_exponent) {
+            pv_buf_printf(out,
+                          "Nat.pow_le_pow_right (n := %lld) (by decide) (show %lld ≤ %.*s from hn)",
+                          (long long)k, bound + 1, PORTFOLIO_FMT(hyp->name));
+        } else {
+            pv_buf_printf(out, "Nat.pow_le_pow_left (show %lld ≤ %.*s from hn) %lld", bound + 1,
+                          PORTFOLIO_FMT(hyp->name), (long long)k);
+        }
+        pv_buf_puts(out, "; omega");
         last = bound;
     }
-    if (text.len > 0) {
-        portfolio_add_text(list, weight, pv_buf_text(&text));
-    }
-    list->failed = list->failed || !pv_buf_ok(&text) || !pv_buf_ok(&name);
-    pv_buf_release(&text);
-    pv_buf_release(&name);
 }
 
-/* v ≤ B by linear arithmetic, B the least literal of the goal for which that works. */
-static void put_linear_bound(pv_buf *out, const portfolio_hyp *hyp, const char *name, bool upper,
-                             const int64_t *literals, size_t n)
+/* By linear arithmetic: B is the least literal of the goal for which that works. */
+static void put_linear_bounds(pv_buf *out, const portfolio_hyp *hyp, const char *name,
+                              const int64_t *literals, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (upper) {
-            pv_buf_printf(out, "%shave %s : %.*s ≤ %lld := by omega", i > 0 ? " | " : "first | ",
-                          name, PORTFOLIO_FMT(hyp->name), (long long)literals[i]);
-        } else {
-            pv_buf_printf(out, "%shave %s : -%lld ≤ %.*s := by omega", i > 0 ? " | " : "", name,
-                          (long long)literals[i], PORTFOLIO_FMT(hyp->name));
-        }
+        put_alternative(out, name, hyp->name, literals[i]);
+        pv_buf_puts(out, "by omega");
+    }
+}
+
+/* "name : -B ≤ v", B zero or a literal of the goal. */
+static void put_lower_bounds(pv_buf *out, const portfolio_hyp *hyp, const char *name,
+                             const int64_t *literals, size_t n)
+{
+    pv_buf_printf(out, "first | have %s : 0 ≤ %.*s := by omega", name, PORTFOLIO_FMT(hyp->name));
+    for (size_t i = 0; i < n; i++) {
+        pv_buf_printf(out, " | have %s : -%lld ≤ %.*s := by omega", name, (long long)literals[i],
+                      PORTFOLIO_FMT(hyp->name));
     }
 }
 
@@ -112,24 +112,24 @@ static void put_missing_bounds(pv_buf *out, const portfolio_goal *goal, const po
                                const int64_t *literals, size_t n)
 {
     portfolio_range r = portfolio_range_of(goal, hyp);
-    pv_buf high = {0}, low = {0};
+    pv_buf high = {0}, low = {0}, ways = {0};
     unsigned nth = (unsigned)(hyp - goal->hyps); /* each value has names of its own */
     portfolio_fresh(goal, "hb", nth, &high);
     portfolio_fresh(goal, "hc", nth, &low);
     if (!r.has_high && n > 0) {
-        pv_buf_puts(out, "try (");
-        put_linear_bound(out, hyp, pv_buf_text(&high), true, literals, n);
-        pv_buf_puts(out, ")\n");
+        put_power_bounds(&ways, goal, hyp, pv_buf_text(&high), literals, n);
+        put_linear_bounds(&ways, hyp, pv_buf_text(&high), literals, n);
+        pv_buf_printf(out, "try (%s)\n", pv_buf_text(&ways));
     }
+    pv_buf_clear(&ways);
     if (!r.has_low) {
-        pv_buf_printf(out, "try (first | have %s : 0 ≤ %.*s := by omega%s", pv_buf_text(&low),
-                      PORTFOLIO_FMT(hyp->name), n > 0 ? " | " : "");
-        put_linear_bound(out, hyp, pv_buf_text(&low), false, literals, n);
-        pv_buf_puts(out, ")\n");
+        put_lower_bounds(&ways, hyp, pv_buf_text(&low), literals, n);
+        pv_buf_printf(out, "try (%s)\n", pv_buf_text(&ways));
     }
-    out->failed = out->failed || high.failed || low.failed;
+    out->failed = out->failed || high.failed || low.failed || ways.failed;
     pv_buf_release(&high);
     pv_buf_release(&low);
+    pv_buf_release(&ways);
 }
 
 #define LAST_FACTOR                                                                                \
@@ -249,8 +249,8 @@ static void add_product_signs(portfolio_list *list)
     }
 }
 
-/* Linear bounds of all values that need them, as they stand, and with the negated target as one more fact. */
-static void add_linear_bounds(portfolio_list *list, const int64_t *literals, size_t n)
+/* Bounds of all values that need them, as they stand, and with the negated target as one more fact. */
+static void add_missing_bounds(portfolio_list *list, const int64_t *literals, size_t n)
 {
     const portfolio_goal *goal = list->goal;
     pv_buf text = {0};
@@ -262,7 +262,7 @@ static void add_linear_bounds(portfolio_list *list, const int64_t *literals, siz
     }
     if (text.len > 0) {
         text.data[--text.len] = '\0'; /* the last line break */
-        portfolio_add(list, 2.6, "%s", pv_buf_text(&text));
+        portfolio_add(list, 2.7, "%s", pv_buf_text(&text));
         portfolio_head head = goal->target.head;
         bool compares = head == PORTFOLIO_LE || head == PORTFOLIO_LT || head == PORTFOLIO_GE ||
                         head == PORTFOLIO_GT;
@@ -279,16 +279,13 @@ void portfolio_add_bounds(portfolio_list *list)
 {
     const portfolio_goal *goal = list->goal;
     int64_t literals[LITERALS_MAX];
-    size_t n = portfolio_literals(goal, 2, LITERAL_MAX, literals, LITERALS_MAX), given = 0;
+    size_t n = portfolio_literals(goal, 2, LITERAL_MAX, literals, LITERALS_MAX);
     for (size_t i = 0; i < goal->hyp_count; i++) {
         const portfolio_hyp *hyp = &goal->hyps[i];
         if (hyp->nameable && hyp->kind == PORTFOLIO_PROOF) {
             add_factor_bounds(list, hyp);
         }
-        if (portfolio_is_number(hyp) && !portfolio_range_of(goal, hyp).has_high) {
-            add_power_bound(list, hyp, literals, n, 2.7 - 0.1 * (double)given++);
-        }
     }
-    add_linear_bounds(list, literals, n);
+    add_missing_bounds(list, literals, n);
     add_product_signs(list);
 }

@@ -70,7 +70,7 @@ struct engine_device {
     const engine_config *config;
     engine_backend_options options; /* resolved */
     engine_cpu_compute compute;
-    engine_cpu_care feed_care; /* of feed-forward blocks */
+    engine_cpu_care feed_care; /* of what no score comes out of */
     engine_cpu_cache cache;
     engine_cpu_rope rope;
     engine_cpu_vectors *vectors; /* a layer each */

@@ -49,25 +49,15 @@ void engine_cpu_llama_attention(engine_device *d, uint32_t layer)
     uint32_t rows = d->batch->rows;
     const float *const *x = engine_cpu_in(&d->norm);
     engine_cpu_job jobs[] = {
-        {.w = &w->q,
-         .rows = w->q.rows,
-         .x = x,
-         .y = d->q.row,
-         .tokens = rows,
-         .care = ENGINE_CPU_SPLIT},
-        {.w = &w->k,
-         .rows = w->k.rows,
-         .x = x,
-         .y = d->k.row,
-         .tokens = rows,
-         .care = ENGINE_CPU_SPLIT},
-        {.w = &w->v,
-         .rows = w->v.rows,
-         .x = x,
-         .y = d->v.row,
-         .tokens = rows,
-         .care = ENGINE_CPU_SPLIT},
+        /* scores are exponents: their errors count for more than those of what they weigh */
+        {.w = &w->q, .x = x, .y = d->q.row, .care = ENGINE_CPU_SPLIT},
+        {.w = &w->k, .x = x, .y = d->k.row, .care = ENGINE_CPU_SPLIT},
+        {.w = &w->v, .x = x, .y = d->v.row, .care = d->feed_care},
     };
+    for (int i = 0; i < 3; i++) {
+        jobs[i].rows = jobs[i].w->rows;
+        jobs[i].tokens = rows;
+    }
     engine_cpu_matmul(&d->compute, jobs, 3);
     engine_cpu_each_row(d, rows, layer, finish_row);
     engine_cpu_paged paged = {.device = d,
@@ -84,7 +74,7 @@ void engine_cpu_llama_attention(engine_device *d, uint32_t layer)
                               .out = &d->att,
                               .out_head = c->head_dim};
     engine_cpu_paged_attention(&paged);
-    engine_cpu_linear(d, &w->o, &d->att, &d->out, ENGINE_CPU_SPLIT);
+    engine_cpu_linear(d, &w->o, &d->att, &d->out, d->feed_care);
     if (d->vectors[layer].o_bias != NULL) {
         engine_cpu_each_row(d, rows, layer, add_o_bias);
     }

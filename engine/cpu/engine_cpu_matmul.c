@@ -6,7 +6,7 @@
 
 enum {
     CHUNK_BYTES =
-        384 *
+        640 *
         1024, /* inputs of a chunk of tokens: they and a panel of weights live in the L2 cache */
     CHUNK_TOKENS = 192, /* inputs in a chunk: whole tiles of 6 */
     PANEL_ROWS = 4,     /* the tile's rows */
