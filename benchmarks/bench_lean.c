@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 8, OUTSTANDING = 8, MEASURE_MS = 15000 };
+enum { BATCH = 8, OUTSTANDING = 8, WARM_UP_MS = 25000, MEASURE_MS = 15000 };
 
 /* A mix that a search sends: cheap steps, a closer, and failures of cheap and of dear tactics. */
 static const char *const tactics[BATCH] = {"intro p q", "intros; omega",   "constructor",
@@ -52,10 +52,10 @@ static void ask(meter *m)
     }
 }
 
-/* One request a worker, so that each has replayed the state before the clock runs. */
+/* Until each worker has replayed the state, and V8 has compiled what is hot: that takes the other core for some 20 s. */
 static pv_status warm_up(session *s, lean_state *state, pv_error *err)
 {
-    meter m = {.state = state, .until_ms = pv_clock_ms() + 3000};
+    meter m = {.state = state, .until_ms = pv_clock_ms() + WARM_UP_MS};
     for (int i = 0; i < OUTSTANDING; i++) {
         ask(&m);
     }

@@ -38,10 +38,10 @@ enum { ENGINE_PAGE_TOKENS = 64 }; /* tokens a KV page holds, over all layers */
 
 /* How products are computed. Sums are float32 in every case. */
 typedef enum engine_precision {
-    /* As fast as the bound of 2e-2 for bf16 and fp8 weights allows where the hardware multiplies bf16: activations are
-     * two bf16 numbers (16 bits) in front of attention, and in all blocks of models with experts, since a router that
-     * compares nearly equal scores turns a rounding into another expert; one (8 bits) in dense feed-forward blocks and
-     * the head. f16 and f32 weights, and other hardware: as F32. */
+    /* As fast as the bound of 2e-2 for bf16 and fp8 weights allows. Where the hardware multiplies bf16, activations are
+     * one bf16 number (8 bits), or the sum of two (16 bits) where errors would be amplified: in front of attention
+     * scores, and in models with experts of everything but the down projections and the head, since a router that
+     * compares nearly equal scores turns a rounding into another expert. f16 and f32 weights, other hardware: as F32. */
     ENGINE_PRECISION_AUTO,
 
     /* Activations stay float32: the reference that other backends are checked against. On cpu the bits are the same on

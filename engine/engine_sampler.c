@@ -50,15 +50,23 @@ void engine_sampler_release(engine_sampler *s)
     memset(s, 0, sizeof *s);
 }
 
+typedef union float_bits {
+    int32_t bits;
+    float value;
+} float_bits;
+
 /* exp(x) for x <= 0, within 2 ulp, 0 below -87. Not libm's, so that the bits are the same with every libm and the loop
  * over a vocabulary is vectorised: x = n log 2 + r, |r| <= log(2) / 2, the Taylor series of exp(r) to degree 7. */
 static inline float exp_nonpositive(float x)
 {
-    float clamped = x < -87.0f ? -87.0f : x;
+    int32_t keep =
+        -(int32_t)(x >= -87.0f); /* masks: a branch would keep the loop from being vectorised */
+    float_bits in = {.value = x};
+    in.bits &= keep;
     float n =
-        clamped * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the addition rounds to an integer */
+        in.value * 1.44269504f + 12582912.0f; /* 1.5 * 2^23: the addition rounds to an integer */
     n -= 12582912.0f;
-    float r = clamped - n * 0.693359375f; /* log 2 in two parts, the first exact in nine bits */
+    float r = in.value - n * 0.693359375f; /* log 2 in two parts, the first exact in nine bits */
     r += n * 2.12194440e-4f;
     float p = 1.0f / 5040;
     p = p * r + 1.0f / 720;
@@ -68,13 +76,10 @@ static inline float exp_nonpositive(float x)
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-
-    union {
-        int32_t bits;
-        float value;
-    } power = {((int32_t)n + 127) << 23};
-
-    return x < -87.0f ? 0.0f : p * power.value;
+    float_bits power = {.bits = ((int32_t)n + 127) << 23};
+    float_bits out = {.value = p * power.value};
+    out.bits &= keep;
+    return out.value;
 }
 
 static double sum_of(const float *w, uint32_t n)
@@ -93,29 +98,56 @@ static double sum_of(const float *w, uint32_t n)
            ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
+/* In lanes, so that it is not one chain of comparisons. A lane that met NaN keeps it: comparisons with it are false. */
+static float greatest(const float *l, uint32_t n, bool *has_nan)
+{
+    float lane[LANES];
+    int nan_lane[LANES] = {0};
+    for (uint32_t k = 0; k < LANES; k++) {
+        lane[k] = -INFINITY;
+    }
+    uint32_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (uint32_t k = 0; k < LANES; k++) {
+            nan_lane[k] |= l[i + k] != l[i + k];
+            lane[k] = l[i + k] > lane[k] ? l[i + k] : lane[k];
+        }
+    }
+    for (uint32_t k = 0; i < n; i++, k++) {
+        nan_lane[k] |= l[i] != l[i];
+        lane[k] = l[i] > lane[k] ? l[i] : lane[k];
+    }
+    for (uint32_t k = 1; k < LANES; k++) {
+        nan_lane[0] |= nan_lane[k];
+        lane[0] = lane[k] > lane[0] ? lane[k] : lane[0];
+    }
+    *has_nan = nan_lane[0] != 0;
+    return lane[0];
+}
+
 static pv_status find_best(engine_sampler *s, pv_error *err)
 {
-    const float *l = s->logits;
-    uint32_t best = 0;
-    bool bad = false;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        bad |= !(l[i] <= FLT_MAX); /* NaN and +infinity */
-        best = l[i] > l[best] ? i : best;
-    }
-    if (bad || !(l[best] >= -FLT_MAX)) {
+    bool has_nan = false;
+    s->max = greatest(s->logits, s->vocab, &has_nan);
+    if (has_nan || !(s->max <= FLT_MAX && s->max >= -FLT_MAX)) {
         return pv_fail(
             err, PV_E_INVALID,
             "a row of logits holds NaN or infinity: the weights are damaged, or a sum overflowed");
     }
-    s->best = best;
-    s->max = l[best];
+    s->best = 0;
+    while (s->logits[s->best] != s->max) {
+        s->best++;
+    }
     return PV_OK;
 }
 
 static void weigh(engine_sampler *s, float scale)
 {
+    const float *l = s->logits;
+    float *w = s->weights;
+    float max = s->max;
     for (uint32_t i = 0; i < s->vocab; i++) {
-        s->weights[i] = exp_nonpositive((s->logits[i] - s->max) * scale);
+        w[i] = exp_nonpositive((l[i] - max) * scale);
     }
 }
 
@@ -197,41 +229,79 @@ static uint32_t select_weight(const float *l, const float *w, uint32_t *o, uint3
     return low > 0 ? low : 1;
 }
 
-/* Candidates of the cuts. Tokens that weigh less than (1 - top_p) * sum / vocab are beyond any top-p cut even all
- * together (a quarter of that is taken, against rounding), which leaves few to be ordered. */
-static uint32_t gather(engine_sampler *s, const engine_sampling *p, double sum)
+/* ---- Which tokens can be in a cut at all: a histogram over the distance from the best ---- */
+
+enum { BINS = 1024, BINS_A_UNIT = 32 };
+
+typedef struct histogram {
+    uint32_t count[BINS];
+    double weight[BINS];
+} histogram;
+
+/* Never falls when a logit does. */
+static uint32_t bin_of(float max, float logit, float scale)
 {
-    bool by_weight = p->top_k == 0;
-    double floor_ = (1.0 - (double)p->top_p) * sum / s->vocab / 4;
+    float distance = (max - logit) * scale * BINS_A_UNIT;
+    return distance < BINS - 1 ? (uint32_t)distance : BINS - 1;
+}
+
+static void fill_histogram(const engine_sampler *s, float scale, histogram *h)
+{
+    memset(h, 0, sizeof *h);
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        uint32_t bin = bin_of(s->max, s->logits[i], scale);
+        h->count[bin]++;
+        h->weight[bin] += (double)s->weights[i];
+    }
+}
+
+/* Candidates: all tokens of the leading bins that hold the k best, or the weight asked for and one bin more (sums in
+ * another order may round differently). */
+static uint32_t gather(engine_sampler *s, float scale, uint32_t k, double weight)
+{
+    histogram h;
+    fill_histogram(s, scale, &h);
+    uint32_t last = 0;
+    uint32_t count = h.count[0];
+    double sum = h.weight[0];
+    while (last < BINS - 1 && (k > 0 ? count < k : sum < weight)) {
+        count += h.count[++last];
+        sum += h.weight[last];
+    }
+    last += k > 0 ? 0 : 1;
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->vocab; i++) {
-        if (!by_weight || (double)s->weights[i] >= floor_) {
-            s->order[n++] = i;
-        }
+        s->order[n] = i;
+        n += bin_of(s->max, s->logits[i], scale) <= last;
     }
     return n;
 }
 
+static double sum_of_order(const engine_sampler *s, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        sum += (double)s->weights[s->order[i]];
+    }
+    return sum;
+}
+
 /* After top-k and top-p order[0 .. n) holds what is kept; returns n, or 0 when nothing was cut. */
-static uint32_t cut(engine_sampler *s, const engine_sampling *p)
+static uint32_t cut(engine_sampler *s, const engine_sampling *p, float scale)
 {
     bool top_k = p->top_k > 0 && p->top_k < s->vocab;
     bool top_p = p->top_p > 0 && p->top_p < 1;
     if (!top_k && !top_p) {
         return 0;
     }
-    engine_sampling asked = *p;
-    asked.top_k = top_k ? p->top_k : 0;
     double sum = top_k ? 0 : sum_of(s->weights, s->vocab);
-    uint32_t n = gather(s, &asked, sum);
+    uint32_t n = gather(s, scale, top_k ? p->top_k : 0, (double)p->top_p * sum);
     if (top_k) {
         select_count(s->logits, s->order, n, p->top_k);
         n = p->top_k;
+        sum = sum_of_order(s, n);
     }
     if (top_p) {
-        for (uint32_t i = 0; top_k && i < n; i++) {
-            sum += (double)s->weights[s->order[i]];
-        }
         n = select_weight(s->logits, s->weights, s->order, n, (double)p->top_p * sum);
     }
     return n;
@@ -271,10 +341,11 @@ pv_status engine_sampler_load(engine_sampler *s, const float *logits, const engi
         s->cumulative[0] = 1;
         return PV_OK;
     }
+    float scale = 1.0f / fmaxf(params->temperature, TEMPERATURE_MIN);
     if (params->temperature != 1) {
-        weigh(s, 1.0f / fmaxf(params->temperature, TEMPERATURE_MIN));
+        weigh(s, scale);
     }
-    keep(s, params->min_p, cut(s, params));
+    keep(s, params->min_p, cut(s, params, scale));
     return PV_OK;
 }
 

@@ -5,14 +5,11 @@
 #include <string.h>
 
 enum {
-    CHUNK_BYTES =
-        640 *
-        1024, /* inputs of a chunk of tokens: they and a panel of weights live in the L2 cache */
-    CHUNK_TOKENS = 192, /* inputs in a chunk: whole tiles of 6 */
-    PANEL_ROWS = 4,     /* the tile's rows */
-    PANEL_TOKENS =
-        3,         /* from so many inputs on, widening a panel once is cheaper than in every tile */
-    LOW_ROWS = 128 /* rows whose products with lower halves wait to be added */
+    CHUNK_BYTES = 512 * 1024, /* inputs of some tokens: they and a panel stay in the L2 cache */
+    CHUNK_TOKENS = 192,       /* at most, in whole tiles of 6 */
+    PANEL_ROWS = 4,           /* the tile's rows */
+    PANEL_TOKENS = 3,         /* from so many on, widening a panel once is the cheapest */
+    LOW_ROWS = 128            /* rows whose products with lower halves wait to be added */
 };
 
 static size_t round_up(size_t n, size_t to)

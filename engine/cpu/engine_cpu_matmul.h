@@ -22,10 +22,10 @@ typedef struct engine_cpu_compute {
 } engine_cpu_compute;
 
 typedef enum engine_cpu_care {
-    ENGINE_CPU_ROUNDED, /* activations as one bf16 number, 8 bits: dense feed-forward blocks, the head        */
-    ENGINE_CPU_SPLIT, /* as the sum of two, 16 bits, for twice the multiply-adds and no more bytes: what a
-                         * softmax or a router comes after, since they amplify errors                         */
-    ENGINE_CPU_EXACT, /* float32 arithmetic in any case: routers                                            */
+    ENGINE_CPU_ROUNDED, /* activations as one bf16 number, 8 bits */
+    ENGINE_CPU_SPLIT, /* as the sum of two, 16 bits: twice the multiply-adds, no more bytes. For what a
+                         * softmax or a router comes after, since they amplify errors */
+    ENGINE_CPU_EXACT, /* float32 arithmetic in any case: routers */
 } engine_cpu_care;
 
 /* y[t][r] = w[first + r] . x[t],   r < rows, t < tokens. */

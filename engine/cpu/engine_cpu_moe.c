@@ -49,7 +49,7 @@ void engine_cpu_dense(engine_device *d, uint32_t layer)
     };
     engine_cpu_matmul(&d->compute, jobs, 2);
     engine_cpu_each_row(d, rows, layer, activate_row);
-    engine_cpu_linear(d, &w->down, &d->gate, &d->out, d->feed_care);
+    engine_cpu_linear(d, &w->down, &d->gate, &d->out, ENGINE_CPU_ROUNDED);
     engine_cpu_each_row(d, rows, layer, add_row);
 }
 
@@ -163,7 +163,7 @@ static void mix_expert(const mixing *mix, const engine_view *down, const float *
                               .x = x + at,
                               .y = y,
                               .tokens = n,
-                              .care = d->feed_care};
+                              .care = ENGINE_CPU_ROUNDED};
         engine_cpu_product(&d->compute, &job, 0, width, thread);
         for (uint32_t i = 0; i < n; i++) {
             uint32_t row = entries == NULL ? at + i : entries[at + i].row;

@@ -222,6 +222,28 @@ Test(engine_cpu_kernels, all_f16_and_bf16_numbers_widen_and_bf16_narrows_back)
     cr_assert_eq(first[0x0001], 0x1p-24F);
 }
 
+Test(engine_cpu_kernels, split_activations_keep_16_bits)
+{
+    const engine_cpu_bf16_kernels *k = engine_cpu_bf16_kernels_for(ENGINE_ISA_AUTO);
+    float x[COLS];
+    uint16_t high[COLS + 1], low[COLS + 1], one[COLS + 1];
+    for (size_t n = 1; k != NULL && n < COLS; n++) {
+        random_fill(ENGINE_CPU_F32, x, n);
+        high[n] = low[n] = one[n] = 0x1234;
+        k->split(high, low, x, 0.37F, n);
+        k->round(one, x, 0.37F, n);
+        cr_assert(high[n] == 0x1234 && low[n] == 0x1234 && one[n] == 0x1234);
+        for (size_t i = 0; i < n; i++) {
+            float product = x[i] * 0.37F;
+            cr_assert_eq(high[i], engine_cpu_to_bf16(product));
+            cr_assert_eq(one[i], high[i]);
+            double sum =
+                (double)engine_cpu_from_bf16(high[i]) + (double)engine_cpu_from_bf16(low[i]);
+            cr_assert_float_eq(sum, (double)product, fabs((double)product) * 0x1p-16);
+        }
+    }
+}
+
 enum { MIX_N = 67, MIX_COLS = 150 };
 
 Test(engine_cpu_kernels, mix_is_close_to_double_and_the_same_on_every_isa)

@@ -264,6 +264,30 @@ Test(engine_scheduler, more_samples_continue_the_series)
     outcomes_free(&rest);
 }
 
+/* Random numbers belong to positions: a sample goes on from any of its tokens as it did the first time. */
+Test(engine_scheduler, a_sample_resumed_at_any_token_goes_on_the_same_way)
+{
+    fake_reset();
+    engine_model m = fixture_model(false);
+    uint32_t prefix[90];
+    fill_tokens(prefix, 50, 1);
+    outcomes whole = outcomes_new(1);
+    engine_request r = request(prefix, 50, &whole);
+    solo(&m, NULL, &r, &whole);
+    for (uint32_t k = 1; k < 40; k += 6) {
+        outcomes rest = outcomes_new(1);
+        memcpy(prefix + 50, whole.items[0].tokens, k * sizeof *prefix);
+        engine_request q = request(prefix, 50 + k, &rest);
+        q.max_tokens = 40 - k;
+        solo(&m, NULL, &q, &rest);
+        cr_assert_eq(rest.items[0].count, 40 - k);
+        cr_assert_eq(memcmp(rest.items[0].tokens, whole.items[0].tokens + k, (40 - k) * 4), 0);
+        cr_assert_eq(memcmp(rest.items[0].logprobs, whole.items[0].logprobs + k, (40 - k) * 4), 0);
+        outcomes_free(&rest);
+    }
+    outcomes_free(&whole);
+}
+
 /* ---- Scoring ---- */
 
 static void expect_scores(engine *e, const uint32_t *prefix, size_t n, const outcomes *sampled)
