@@ -32,7 +32,10 @@ static pv_status open_tokenizer(engine_model *m, pv_error *err)
             size - 1, m->config.vocab_size);
     }
     status = engine_template_init(&m->raw, ENGINE_TEMPLATE_RAW, m->tokenizer, &m->config, err);
-    return status != PV_OK ? status : open_chat(m, err);
+    if (status == PV_OK) {
+        status = open_chat(m, err);
+    }
+    return status == PV_OK ? engine_template_compare(m->dir, &m->chat_file, err) : status;
 }
 
 static pv_status open_parts(engine_model *m, unsigned flags, pv_error *err)

@@ -31,6 +31,7 @@ typedef struct engine_model { /* read it; engine_model functions write it       
     engine_template chat;        /* when has_chat                                                 */
     bool has_chat;               /* the tokenizer has the chat template's control tokens          */
     char *chat_missing;          /* why not; NULL when has_chat or without a tokenizer            */
+    engine_chat chat_file; /* how the checkpoint's own Jinja template compares with `chat`        */
 } engine_model;
 
 /* Reads config.json, the safetensors (mapped, not copied) and tokenizer.json of `dir`. Messages begin with the folder.

@@ -38,7 +38,7 @@ static void count_rows(engine *e, const enginep_item *item)
 {
     uint32_t again = item->node == NULL ? item->rows : 0;
     if (item->sample != NULL) {
-        uint32_t from = item->start - item->node->start;
+        uint32_t from = item->start - item->sample->tip->start;
         uint32_t known = (uint32_t)item->sample->known - 1;
         again = known > from ? known - from : 0;
         again = again < item->rows ? again : item->rows;
@@ -76,14 +76,16 @@ static void draw(engine *e, enginep_sample *s, uint32_t position)
     bool ended = false;
     engine_finish finish = ENGINE_FINISH_LENGTH;
     pv_error why = {0};
-    if (enginep_sample_push(e, s, pick, &ended, &finish, &why) != PV_OK) {
+    pv_status status = enginep_sample_push(e, s, pick, &ended, &finish, &why);
+    if (status == PV_OK && !ended && s->state == ENGINEP_RUNNING) {
+        status = engine_tree_append(s->tip, pick.token, &why);
+    }
+    if (status != PV_OK) {
         fail_sample(e, s, &why);
     } else if (ended) {
         enginep_end_sample(e, s, finish, NULL);
     } else if (s->state == ENGINEP_NEW) {
         s->state = ENGINEP_READY;
-    } else if (engine_tree_append(s->tip, pick.token, &why) != PV_OK) {
-        fail_sample(e, s, &why);
     }
 }
 

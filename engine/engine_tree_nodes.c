@@ -142,6 +142,13 @@ void enginep_unlink(engine_tree *tree, engine_node *node)
     node->prev_sibling = node->next_sibling = NULL;
 }
 
+static void copy_words(uint32_t *to, const uint32_t *from, size_t n)
+{
+    if (n > 0) { /* memcpy() takes no NULL, even for nothing */
+        memcpy(to, from, n * sizeof *to);
+    }
+}
+
 /* The upper part takes the pages up to the cut. When computed tokens lie on both sides of it within one page, both
  * parts hold that page. A page that the lower part had only reserved is given back: it will be reserved again. */
 static void split_pages(engine_tree *tree, engine_node *upper, engine_node *lower)
@@ -151,13 +158,13 @@ static void split_pages(engine_tree *tree, engine_node *upper, engine_node *lowe
     if (lower->computed == 0) {
         size_t keep = enginep_slots(upper->start, cut);
         enginep_drop_slots(tree, lower, keep < lower->page_count ? keep : lower->page_count);
-        memcpy(upper->pages, lower->pages, lower->page_count * sizeof *upper->pages);
+        copy_words(upper->pages, lower->pages, lower->page_count);
         upper->page_count = lower->page_count;
         lower->page_count = 0;
         return;
     }
     upper->page_count = enginep_slots(upper->start, cut);
-    memcpy(upper->pages, lower->pages, upper->page_count * sizeof *upper->pages);
+    copy_words(upper->pages, lower->pages, upper->page_count);
     if (upper->page_count > shared_at) { /* the cut is inside a page */
         engine_pages_ref(&tree->pages, upper->pages[shared_at]);
         if (lower->locks > 0) {
@@ -209,8 +216,8 @@ static void merge_pages(engine_tree *tree, engine_node *parent, engine_node *chi
         enginep_drop_slots(tree, parent, base);
         keep = base;
     }
-    memcpy(joined, parent->pages, keep * sizeof *joined);
-    memcpy(joined + keep, child->pages, child->page_count * sizeof *joined);
+    copy_words(joined, parent->pages, keep);
+    copy_words(joined + keep, child->pages, child->page_count);
     child->page_count += keep;
     parent->page_count = 0;
 }

@@ -7,6 +7,7 @@ cd "$root" || exit 3
 quick=false
 [[ ${1:-} == --quick ]] && quick=true
 
+export LSAN_OPTIONS=suppressions=$root/tests/lsan.supp
 passed=0 failed=0 skipped=0 failures=()
 
 # run_test NAME COMMAND...: one test program; exit code 77 means skipped.

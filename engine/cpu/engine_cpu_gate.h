@@ -1,4 +1,4 @@
-/* engine_cpu_gate: which experts a token takes, and with what weights. Formulas: docs/engine.md, "Router".
+/* engine_cpu_gate: which experts a token takes, and with what weights. Formulas: docs/engine-cpu.md, section 6.
  * Threads: pure. */
 #ifndef ENGINE_CPU_GATE_H
 #define ENGINE_CPU_GATE_H

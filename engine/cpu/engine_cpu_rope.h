@@ -1,4 +1,4 @@
-/* engine_cpu_rope: rotary position embedding, all scalings. Formulas: docs/engine.md and docs/engine-cpu.md, "RoPE".
+/* engine_cpu_rope: rotary position embedding, all scalings. Formulas: docs/engine-cpu.md, section 5.
  *
  * Frequencies are computed in double and rounded to float32, the angle is position * frequency in float32 (as models
  * were trained), its cosine and sine are computed in double and rounded.

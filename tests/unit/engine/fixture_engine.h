@@ -2,10 +2,10 @@
 #ifndef ENGINE_FIXTURE_ENGINE_H
 #define ENGINE_FIXTURE_ENGINE_H
 
-#include "fake_backend.h"
 #include "fixture.h"
 
 #include "engine.h"
+#include "fake_backend.h"
 
 enum { FIXTURE_VOCAB = 860, FIXTURE_EOS = 857, FIXTURE_TOKENS_MAX = 2048 };
 
@@ -147,6 +147,48 @@ FIXTURE_UNUSED static void fill_tokens(uint32_t *out, size_t n, uint64_t seed)
     for (size_t i = 0; i < n; i++) {
         out[i] = (uint32_t)(pv_mix64(seed * 1000003 + i) % 256);
     }
+}
+
+FIXTURE_UNUSED static engine_options small_options(uint32_t pages, uint32_t rows,
+                                                   uint32_t logit_rows)
+{
+    engine_options o = {
+        .backend = {.kv_pages = pages, .max_rows = rows, .max_logit_rows = logit_rows}};
+    return o;
+}
+
+FIXTURE_UNUSED static engine_request request(const uint32_t *prefix, size_t n, outcomes *o)
+{
+    engine_request r = {.prefix = prefix,
+                        .prefix_len = n,
+                        .samples = o->capacity,
+                        .max_tokens = 40,
+                        .sampling = {.temperature = 1, .top_p = 0.9f},
+                        .seed = 30,
+                        .key = 7,
+                        .ignore_eos = true,
+                        .on_done = outcomes_on_done,
+                        .user = o};
+    return r;
+}
+
+FIXTURE_UNUSED static engine_stats stats(const engine *e)
+{
+    engine_stats s;
+    engine_stats_get(e, &s);
+    return s;
+}
+
+/* The request on an engine of its own. */
+FIXTURE_UNUSED static void solo(engine_model *m, const engine_options *options,
+                                const engine_request *r, outcomes *o)
+{
+    engine *e = fixture_open(m, options);
+    engine_request mine = *r;
+    mine.user = o;
+    submit(e, &mine);
+    run_all(e);
+    engine_close(e);
 }
 
 #endif

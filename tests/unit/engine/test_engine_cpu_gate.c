@@ -1,4 +1,4 @@
-/* The router: formulas of docs/engine.md, and the cases where implementations differ: ties, negative biased scores,
+/* The router: formulas of docs/engine-cpu.md, section 6, and the cases where implementations differ: ties, negative biased scores,
  * groups of one, damaged logits. */
 #include "cpu/engine_cpu_gate.h"
 

@@ -39,7 +39,7 @@ static engine_cpu_rope open_rope(const engine_config *c)
     return r;
 }
 
-/* docs/engine.md, "RoPE": DeepSeek-V3's frequencies, computed in float32 there, so compared to 2e-6. */
+/* docs/engine-cpu.md, section 5: DeepSeek-V3's frequencies, computed in float32 there, so compared to 2e-6. */
 Test(engine_cpu_rope, yarn_of_deepseek_v3)
 {
     static const double expected[32] = {1,

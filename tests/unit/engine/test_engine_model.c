@@ -47,6 +47,7 @@ Test(engine_model, opens_a_folder)
     cr_expect_eq(engine_tokenizer_size(m->tokenizer), 860);
     cr_expect(m->has_chat);
     cr_expect_null(m->chat_missing);
+    cr_expect_eq(m->chat_file, ENGINE_CHAT_ABSENT);
     cr_expect(m->raw.has_bos && m->raw.bos_id == 856);
     cr_expect(engine_model_is_eos(m, 857) && engine_model_is_eos(m, 858));
     cr_expect_not(engine_model_is_eos(m, 856));

@@ -52,7 +52,7 @@ static engine_thread *open_thread(engine_model *m, waker *w)
     return t;
 }
 
-static engine_request request(const uint32_t *prefix, outcomes *o)
+static engine_request ask_for(const uint32_t *prefix, outcomes *o)
 {
     engine_request r = {.prefix = prefix,
                         .prefix_len = 20,
@@ -80,7 +80,7 @@ Test(engine_thread, gives_what_the_engine_gives, .timeout = 60)
         want[i] = outcomes_new(2);
         got[i] = outcomes_new(2);
         engine *e = fixture_open(&m, NULL);
-        engine_request r = request(prefix, &want[i]);
+        engine_request r = ask_for(prefix, &want[i]);
         r.key = i;
         submit(e, &r);
         run_all(e);
@@ -89,7 +89,7 @@ Test(engine_thread, gives_what_the_engine_gives, .timeout = 60)
     waker w = new_waker();
     engine_thread *t = open_thread(&m, &w);
     for (uint32_t i = 0; i < 8; i++) {
-        engine_request r = request(prefix, &got[i]);
+        engine_request r = ask_for(prefix, &got[i]);
         r.key = i;
         uint64_t id = 0;
         cr_assert_eq(engine_thread_submit(t, &r, &id, NULL), PV_OK);
@@ -126,7 +126,7 @@ Test(engine_thread, cancels_while_it_runs, .timeout = 60)
     uint32_t prefix[20];
     fill_tokens(prefix, 20, 1);
     outcomes o = outcomes_new(2);
-    engine_request r = request(prefix, &o);
+    engine_request r = ask_for(prefix, &o);
     r.max_tokens = 2000;
     uint64_t id = 0;
     cr_assert_eq(engine_thread_submit(t, &r, &id, NULL), PV_OK);
@@ -160,7 +160,7 @@ Test(engine_thread, close_delivers_and_runs_what_was_left, .timeout = 60)
     uint32_t prefix[20];
     fill_tokens(prefix, 20, 1);
     outcomes o = outcomes_new(8);
-    engine_request r = request(prefix, &o);
+    engine_request r = ask_for(prefix, &o);
     r.max_tokens = 1500;
     atomic_uint noted = 0;
     cr_assert_eq(engine_thread_submit(t, &r, NULL, NULL), PV_OK);
@@ -183,7 +183,7 @@ Test(engine_thread, a_dead_device_is_reported_to_all, .timeout = 60)
     uint32_t prefix[20];
     fill_tokens(prefix, 20, 1);
     outcomes o = outcomes_new(4);
-    engine_request r = request(prefix, &o);
+    engine_request r = ask_for(prefix, &o);
     cr_assert_eq(engine_thread_submit(t, &r, NULL, NULL), PV_OK);
     while (o.done < 4) {
         wait_and_deliver(&w, t);
@@ -206,7 +206,7 @@ static void *produce(void *user)
 {
     producer *p = user;
     for (uint32_t i = 0; i < 10; i++) {
-        engine_request r = request(p->prefix, &p->o[i]);
+        engine_request r = ask_for(p->prefix, &p->o[i]);
         r.key = i;
         uint64_t id = 0;
         cr_assert_eq(engine_thread_submit(p->t, &r, &id, NULL), PV_OK);
@@ -264,7 +264,7 @@ static pv_status attempt(void *user, pv_error *err)
     outcomes o = outcomes_new(2);
     uint32_t prefix[20];
     fill_tokens(prefix, 20, 1);
-    engine_request r = request(prefix, &o);
+    engine_request r = ask_for(prefix, &o);
     uint64_t id = 0;
     status = engine_thread_submit(t, &r, &id, err);
     while (status == PV_OK && o.done < 2) {
