@@ -36,7 +36,7 @@ static stand_in_suite *stand_in_suites;
 static stand_in_test *stand_in_tests;
 static bool stand_in_failed;
 
-enum { STAND_IN_SKIPPED = 77, STAND_IN_TIMEOUT = 300 };
+enum { STAND_IN_SKIPPED = 77, STAND_IN_TIMEOUT = 850 };
 
 #define Test(SUITE, NAME, ...)                                                                     \
     static void SUITE##_##NAME##_run(void);                                                        \
