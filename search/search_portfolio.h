@@ -1,6 +1,6 @@
 /* search_portfolio: a fixed list of core Lean tactics chosen by the shape of the goal: a baseline and a bootstrap.
  *
- * No learning, no state: the candidates depend on the goals' texts alone. docs/search.md lists them with
+ * No learning, no state: the candidates depend on the goals' texts alone. docs/portfolio.md lists them with
  * their weights. It answers from inside `propose`. Threads: any; it is immutable. */
 #ifndef SEARCH_PORTFOLIO_H
 #define SEARCH_PORTFOLIO_H
