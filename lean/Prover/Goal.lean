@@ -47,15 +47,19 @@ def declOf (g : MVarId) : MetaM MetavarDecl := do
   let mctx ← getMCtx
   pure (mctx.getDecl g)
 
-/-- Adds a hypothesis with its assigned metavariables instantiated. -/
+/-- Adds a hypothesis with its assigned metavariables instantiated. A `have` is stored as a definition that nothing
+depends on: its value may mention what has been cleared since, so only its type is kept. -/
 def addPlain (lctx : LocalContext) : LocalDecl → MetaM LocalContext
   | .cdecl _ id n t bi k => do
     let t ← instantiateMVars t
     pure (lctx.mkLocalDecl id n t bi k)
   | .ldecl _ id n t v nondep k => do
     let t ← instantiateMVars t
-    let v ← instantiateMVars v
-    pure (lctx.mkLetDecl id n t v nondep k)
+    if nondep then
+      pure (lctx.mkLocalDecl id n t .default k)
+    else
+      let v ← instantiateMVars v
+      pure (lctx.mkLetDecl id n t v nondep k)
 
 /-- The hypotheses `xs` of `lctx` with assigned metavariables instantiated, added to `acc`. -/
 def plainContext (lctx : LocalContext) (acc : LocalContext) : List Expr → MetaM LocalContext
