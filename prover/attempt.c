@@ -120,18 +120,13 @@ static pv_status start_hunt(hunt *h, pv_error *err)
     lean_part lean = {target->state, target->key, (const char *const *)target->goals,
                       target->goal_count};
     search_part part = lean_verifier_part(&lean);
-    uint32_t *order = pv_calloc(target->goal_count + 1, sizeof *order);
     char *statement = statement_of(h->src, h->t);
     pv_status status = open_trace(h, err);
-    if (status == PV_OK && (order == NULL || statement == NULL)) {
+    if (status == PV_OK && statement == NULL) {
         status = pv_fail(err, PV_E_NOMEM, "out of memory");
     }
     if (status == PV_OK) {
-        search_outcome root = {.kind = SEARCH_OPEN,
-                               .parts = &part,
-                               .part_count = 1,
-                               .order = order,
-                               .goal_count = target->goal_count};
+        search_outcome root = {.kind = SEARCH_OPEN, .parts = &part, .part_count = 1};
         search_options opt = search_options_of(h, statement);
         lean_verifier_init(&h->verifier, h->s->pool);
         status = search_run_new(&h->run, &opt, h->s->policy, lean_verifier_table(&h->verifier),
@@ -140,7 +135,6 @@ static pv_status start_hunt(hunt *h, pv_error *err)
     if (status != PV_OK) {
         lean_state_unref((lean_state *)part.handle);
     }
-    pv_free(order);
     pv_free(statement);
     return status;
 }

@@ -142,24 +142,27 @@ static trial *trial_new(lean_verifier *owner, const search_try_request *request)
     return t;
 }
 
-/* Keeps what passes the gate in texts[]; the rest is answered at the end, when the call to Lean has succeeded. */
-static void sort_by_gate(trial *t, const search_try_request *request, const char **texts)
+/* What passes the gate goes to texts[], t->count of them; why[i] says what the gate holds against tactic i, or is NULL. */
+static void sort_by_gate(trial *t, const search_try_request *request, const char **texts,
+                         const char **why)
 {
-    lean_gate_finding finding;
     for (size_t i = 0; i < request->n; i++) {
+        lean_gate_finding finding;
         if (lean_gate_pass_tactic(request->tactics[i], &finding)) {
             texts[t->count] = request->tactics[i];
             t->index[t->count++] = i;
+        } else {
+            why[i] = finding.why;
         }
     }
 }
 
-static void answer_gated(lean_verifier *self, const search_try_request *request)
+static void answer_gated(lean_verifier *self, const search_try_request *request,
+                         const char *const *why)
 {
     for (size_t i = 0; i < request->n; i++) {
-        lean_gate_finding finding;
-        if (!lean_gate_pass_tactic(request->tactics[i], &finding)) {
-            search_outcome refused = {.kind = SEARCH_FAILED, .message = finding.why};
+        if (why[i] != NULL) {
+            search_outcome refused = {.kind = SEARCH_FAILED, .message = why[i]};
             self->gated++;
             search_deliver_outcome(request->run, request->ticket, i, &refused);
         }
@@ -169,13 +172,14 @@ static void answer_gated(lean_verifier *self, const search_try_request *request)
 static pv_status try_tactics(void *self, const search_try_request *request, pv_error *err)
 {
     lean_verifier *verifier = self;
-    const char **texts = pv_calloc(request->n + 1, sizeof *texts);
+    const char **texts = pv_calloc(2 * request->n + 1, sizeof *texts);
+    const char **why = texts + request->n; /* the second half */
     trial *t = texts == NULL ? NULL : trial_new(verifier, request);
     pv_status status = PV_OK;
     if (t == NULL || t->index == NULL || t->answered == NULL) {
         status = pv_fail(err, PV_E_NOMEM, "out of memory");
     } else {
-        sort_by_gate(t, request, texts);
+        sort_by_gate(t, request, texts, why);
         if (t->count > 0) {
             status =
                 lean_try((lean_state *)request->state, texts, t->count, &t->lean, on_tried, t, err);
@@ -185,7 +189,7 @@ static pv_status try_tactics(void *self, const search_try_request *request, pv_e
         trial_free(t);
     }
     if (status == PV_OK) {
-        answer_gated(verifier, request);
+        answer_gated(verifier, request, why);
     }
     pv_free(texts);
     return status;

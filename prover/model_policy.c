@@ -289,11 +289,6 @@ search_policy model_policy_table(model_policy *policy)
     return table;
 }
 
-bool model_policy_idle(const model_policy *policy)
-{
-    return policy == NULL || policy->requests == NULL;
-}
-
 /* ---- life ---- */
 
 static void wake(void *user)

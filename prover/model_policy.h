@@ -23,9 +23,6 @@ PV_NODISCARD pv_status model_policy_open(model_policy **out, uv_loop_t *loop, co
                                          const char *header, pv_error *err);
 search_policy model_policy_table(model_policy *policy);
 
-/* True when no request is out. */
-bool model_policy_idle(const model_policy *policy);
-
 /* The policy must be idle; the loop must run once more, to close its handle. NULL allowed. */
 void model_policy_close(model_policy *policy);
 
