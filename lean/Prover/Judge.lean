@@ -72,7 +72,7 @@ def forbidden? (expected : List Syntax) (i : Nat) (stx : Syntax) : Option String
     if !sameKinds (outline o) (outline stx) then
       some "a command of the candidate is of another kind than the original's"
     else if isLonger (nodesOf runsCode stx) (nodesOf runsCode o) then
-      some "the candidate runs code while it is elaborated"
+      some "the candidate runs code while it is elaborated, or attaches attributes"
     else none
 
 /-! ## Constants -/
