@@ -6,6 +6,8 @@
 #include <assert.h>
 #include <string.h>
 
+enum { STEPS_AHEAD_DEFAULT = 2 }; /* one runs, one is ready to run: more only adds surplus rows */
+
 const char *engine_finish_text(engine_finish finish)
 {
     static const char *const texts[] = {"stop", "eos", "length", "scored", "cancelled", "failed"};
@@ -36,22 +38,54 @@ static pv_status copy_on_device(void *user, uint32_t to, uint32_t from, uint32_t
     return e->backend->copy_page(e->device, to, from, tokens, err);
 }
 
+/* What samples: the host, or the device while earlier answers are on their way. */
+static bool allocate_sampling(engine *e)
+{
+    uint32_t rows = e->limits.max_rows;
+    if (e->steps_ahead == 0) {
+        size_t logit_rows = e->limits.max_logit_rows;
+        e->logits = pv_calloc(logit_rows * e->model->config.vocab_size, sizeof *e->logits);
+        return e->logits != NULL;
+    }
+    e->answers = pv_calloc(rows, sizeof *e->answers);
+    bool ok = e->answers != NULL;
+    for (uint32_t i = 0; i < e->steps_ahead; i++) {
+        e->flights[i].askers = pv_calloc(rows, sizeof(enginep_sample *));
+        ok = ok && e->flights[i].askers != NULL;
+    }
+    return ok;
+}
+
 static pv_status allocate(engine *e, pv_error *err)
 {
     uint32_t rows = e->limits.max_rows;
     uint32_t logit_rows = e->limits.max_logit_rows;
-    uint32_t vocab = e->model->config.vocab_size;
     e->items = pv_calloc(rows, sizeof *e->items);
     e->seqs = pv_calloc(rows, sizeof *e->seqs);
     e->tokens = pv_calloc(rows, sizeof *e->tokens);
+    e->draws = pv_calloc(rows, sizeof *e->draws);
+    e->askers = pv_calloc(rows, sizeof(enginep_sample *));
     e->logit_rows = pv_calloc(logit_rows, sizeof *e->logit_rows);
-    e->logits = pv_calloc((size_t)logit_rows * vocab, sizeof *e->logits);
-    if (e->items == NULL || e->seqs == NULL || e->tokens == NULL || e->logit_rows == NULL ||
-        e->logits == NULL) {
+    bool ok = allocate_sampling(e);
+    if (!ok || e->items == NULL || e->seqs == NULL || e->tokens == NULL || e->draws == NULL ||
+        e->askers == NULL || e->logit_rows == NULL) {
         return pv_fail(err, PV_E_NOMEM, "no memory for batches of %u rows, %u of them with logits",
                        rows, logit_rows);
     }
-    return engine_sampler_init(&e->sampler, vocab, err);
+    return e->steps_ahead > 0 ? PV_OK
+                              : engine_sampler_init(&e->sampler, e->model->config.vocab_size, err);
+}
+
+static pv_status set_steps_ahead(engine *e, uint32_t asked, pv_error *err)
+{
+    if (asked > ENGINE_STEPS_AHEAD) {
+        return pv_fail(err, PV_E_INVALID, "steps_ahead is %u; at most %d", asked,
+                       ENGINE_STEPS_AHEAD);
+    }
+    if (e->backend->submit != NULL && e->backend->collect != NULL) {
+        e->steps_ahead = asked != 0 ? asked : STEPS_AHEAD_DEFAULT;
+    }
+    return PV_OK;
 }
 
 static pv_status open_tree(engine *e, uint32_t pages, pv_error *err)
@@ -78,6 +112,10 @@ static pv_status open_parts(engine *e, const engine_options *options, pv_error *
     }
     e->max_sequences =
         options->max_sequences != 0 ? options->max_sequences : e->limits.max_logit_rows;
+    status = set_steps_ahead(e, options->steps_ahead, err);
+    if (status != PV_OK) {
+        return status;
+    }
     status = e->backend->open(&e->device, &e->model->weights, &e->limits, err);
     if (status == PV_OK) {
         status = open_tree(e, options->pages, err);
@@ -132,8 +170,14 @@ void engine_close(engine *e)
     pv_free(e->items);
     pv_free(e->seqs);
     pv_free(e->tokens);
+    pv_free(e->draws);
+    pv_free(e->askers);
     pv_free(e->logit_rows);
     pv_free(e->logits);
+    pv_free(e->answers);
+    for (uint32_t i = 0; i < ENGINE_STEPS_AHEAD; i++) {
+        pv_free(e->flights[i].askers);
+    }
     pv_free(e->tables);
     pv_free(e);
 }
@@ -217,18 +261,33 @@ static void keep_error(enginep_sample *s, const pv_error *why)
     }
 }
 
+/* The tree gets what has been computed up to the last token's predecessor. More than that was launched ahead. */
+static void close_tip(engine *e, enginep_sample *s, engine_finish finish)
+{
+    size_t keep = s->count > 0 ? s->count - 1 : 0;
+    if (s->tip->computed > keep) {
+        e->stats.tokens_computed -= s->tip->computed - keep;
+        e->stats.tokens_surplus += s->tip->computed - keep;
+    }
+    if (finish == ENGINE_FINISH_FAILED) {
+        engine_tree_discard(e->tree, s->tip);
+    } else {
+        engine_tree_cut(e->tree, s->tip, keep);
+        engine_tree_commit(e->tree, s->tip);
+    }
+    s->tip = NULL;
+}
+
 void enginep_end_sample(engine *e, enginep_sample *s, engine_finish finish, const pv_error *why)
 {
     if (s->state == ENGINEP_DONE) {
         return;
     }
+    if (enginep_in_flight(s) > 0) {
+        enginep_leave_flights(e, s);
+    }
     if (s->state == ENGINEP_RUNNING) {
-        if (finish == ENGINE_FINISH_FAILED) {
-            engine_tree_discard(e->tree, s->tip);
-        } else {
-            engine_tree_commit(e->tree, s->tip);
-        }
-        s->tip = NULL;
+        close_tip(e, s, finish);
         enginep_leave(e, &s->link);
         e->running_count--;
         s->job->running--;

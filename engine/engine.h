@@ -40,6 +40,10 @@ typedef struct
     uint32_t pages; /* KV pages to use at most; 0: all that the device has                    */
     uint32_t
         max_sequences; /* samples that decode at one time; 0: the backend's max_logit_rows       */
+
+    /* Steps under way at one time on a device with submit(), 1 .. ENGINE_STEPS_AHEAD; 0 = 2. Results do not depend on
+     * it. */
+    uint32_t steps_ahead;
 } engine_options;
 
 /* Opens the model on the backend. `model` is borrowed until close(); `options` may be NULL.
@@ -148,10 +152,12 @@ PV_NODISCARD pv_status engine_score(engine *e, const engine_score_request *reque
 #define ENGINE_ALL_SAMPLES UINT32_MAX
 
 /* Ends a sample (its index as in the result), or all of the request. It is in no batch from now on; on_done follows
- * at the end of the current step or the start of the next. False: it had ended already. */
+ * at the end of the current step or the start of the next. False: it had ended already. Where the device runs ahead,
+ * the at most ENGINE_STEPS_AHEAD steps that are under way still run its rows, and nobody sees what they give. */
 bool engine_cancel(engine *e, uint64_t id, uint32_t sample);
 
-/* Runs one batch. *busy (may be NULL): is anything left to do?
+/* Runs one batch; on a backend with submit(), enqueues one and takes the results of the oldest one under way when there
+ * are engine_options.steps_ahead of these, or nothing could be enqueued. *busy (may be NULL): is anything left to do?
  * Fails: PV_E_DEVICE and PV_E_NOMEM when the batch as a whole failed (all requests then end as failed, with the same
  * message; after PV_E_DEVICE the engine takes no more), PV_E_MISUSE (called from a callback). */
 PV_NODISCARD pv_status engine_step(engine *e, bool *busy, pv_error *err);
@@ -174,12 +180,13 @@ void engine_forget(engine *e, const uint32_t *tokens, size_t n);
 
 typedef struct engine_stats {
     uint64_t steps;
-    uint64_t rows; /* through the model: computed + recomputed                              */
+    uint64_t rows; /* through the model: computed + again + surplus                         */
     uint64_t
         tokens_computed; /* keys and values that were not cached before                          */
     uint64_t
         tokens_again; /* rows run again: for the logits at the end of a cached prefix, and    */
                       /* after a sample had to make room                                      */
+    uint64_t tokens_surplus; /* rows that were under way when their sample ended: for nothing */
     uint64_t
         tokens_reused; /* prefix tokens that a request found cached, or being computed         */
     uint64_t tokens_sampled;

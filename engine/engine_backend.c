@@ -149,3 +149,31 @@ pv_status engine_batch_check(const engine_batch *batch, const engine_config *con
     }
     return status;
 }
+
+static pv_status check_draw(const engine_draw *draw, uint32_t index, const engine_batch *batch,
+                            const engine_config *config, pv_error *err)
+{
+    if (draw->logit >= batch->logit_count) {
+        return pv_fail(err, PV_E_MISUSE, "draw %u is of logits %u; the batch asks for %u", index,
+                       draw->logit, batch->logit_count);
+    }
+    if (draw->token != ENGINE_NO_TOKEN && draw->token >= config->vocab_size) {
+        return pv_fail(err, PV_E_MISUSE, "draw %u asks about token %u of a vocabulary of %u", index,
+                       draw->token, config->vocab_size);
+    }
+    return PV_OK;
+}
+
+pv_status engine_draws_check(const engine_draw *draws, uint32_t count, const engine_batch *batch,
+                             const engine_config *config, const engine_backend_options *options,
+                             pv_error *err)
+{
+    if (count > options->max_rows) {
+        return pv_fail(err, PV_E_LIMIT, "%u draws in a step; at most %u", count, options->max_rows);
+    }
+    pv_status status = PV_OK;
+    for (uint32_t i = 0; status == PV_OK && i < count; i++) {
+        status = check_draw(&draws[i], i, batch, config, err);
+    }
+    return status;
+}

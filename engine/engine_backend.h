@@ -97,6 +97,10 @@ typedef struct engine_memory { /* bytes */
     uint64_t device_total;     /* memory of the GPU; 0 on cpu */
     uint64_t device_free;      /* of it, free now */
     uint32_t kv_pages;
+
+    /* By which GPU and which kernels it is served: "NVIDIA H100, fast kernels (sm_90a)", or "..., generic kernels, since
+     * ...". "" on cpu. */
+    char served_by[160];
 } engine_memory;
 
 /* Consecutive rows of one sequence. Row i of it is the token at position start + i; its key and value are written to
@@ -122,25 +126,38 @@ typedef struct engine_batch {
 
 /* ---- Sampling on the device (optional slots) ---- */
 
-/* In engine_batch.tokens of submit(): the token that the previous submit() drew for its logit row `i`, wherever it is
- * by now. A decode loop can so be enqueued ahead, with no wait on the host between two steps. */
+/* In engine_batch.tokens of submit(): the token of draw `i` of the previous submit(), wherever it is by now. A decode
+ * loop can so be enqueued ahead, with no wait on the host between two steps. */
 enum { ENGINE_TOKEN_DRAWN = 0x40000000 };
 
 #define ENGINE_TOKEN_FROM_ROW(i) ((uint32_t)ENGINE_TOKEN_DRAWN | (uint32_t)(i))
 
-/* How one logit row is sampled. Random numbers come from a counter-based generator keyed by (seed, position of the
- * row), so that a draw depends on nothing else in the batch. The order of operations (temperature, top-k, top-p, draw
- * by inverse cumulative sum over ascending ids) is that of the host sampler. */
+#define ENGINE_NO_TOKEN UINT32_MAX
+
+/* What is asked of a row of logits: a token, or the log-probability of a given one. One row may serve any number of
+ * draws (the first tokens of n samples after one prefix), in any order.
+ *
+ * The random number is engine_uniform(key, position) of engine_random.h, so a draw depends on nothing else in the batch.
+ * The order of operations is that of engine_sampler.h: temperature, top-k, top-p, min-p, then the inverse cumulative sum
+ * over ascending ids. */
 typedef struct engine_draw {
-    uint64_t seed;
-    float temperature; /* 0: the greatest logit, ties to the lower id */
-    float top_p;       /* 1: off */
-    uint32_t top_k;    /* 0: off */
+    uint64_t key;      /* engine_sample_key()                                                     */
+    uint32_t position; /* of the row in its sequence                                              */
+    uint32_t logit;    /* the row: an index into the batch's logit_rows                           */
+    uint32_t token;    /* ENGINE_NO_TOKEN: draw one. Else nothing is drawn: its log-probability is
+                        * wanted, and the fields below are not read                               */
+    float temperature; /* 0: the greatest logit, ties to the lower id                             */
+    uint32_t top_k;    /* 0: off                                                                  */
+    float top_p;       /* 0 and 1: off                                                            */
+    float min_p;       /* 0: off                                                                  */
 } engine_draw;
 
 typedef struct engine_drawn {
-    uint32_t token;
-    float logprob; /* of the token under softmax(logits), before temperature and cuts */
+    uint32_t token; /* drawn or given */
+
+    /* Of it under softmax(logits): before temperature and cuts. NaN: the row holds NaN or +infinity, or nothing but
+     * -infinity; what is drawn from such a row is token 0. */
+    float logprob;
 } engine_drawn;
 
 typedef struct engine_device engine_device; /* a model on a backend; defined by the backend */
@@ -181,12 +198,18 @@ typedef struct engine_backend {
     void (*memory)(const engine_device *device, engine_memory *out);
 
     /* Optional pair, both NULL or both set (NULL on cpu: the engine samples from forward()'s logits).
-     * submit() enqueues forward + sampling and returns without waiting: draws holds logit_count entries; *ticket
-     * numbers the step. batch and draws are borrowed for the call only. collect() waits for step `ticket` and writes its
-     * logit_count results. Tickets are collected in order, each once; at most ENGINE_STEPS_AHEAD are outstanding
-     * (PV_E_LIMIT). forward() and copy_page() may be called in between; they are ordered with the steps. */
+     * submit() enqueues forward + sampling and returns without waiting. draws: 1 or more for each of the batch's
+     * logit_rows, at most max_rows in all; 0 when the batch only fills the cache. *ticket numbers the step. batch and
+     * draws are borrowed for the call only.
+     * collect() waits for step `ticket` and writes its draw_count results. Tickets are collected in order, each once; at
+     * most ENGINE_STEPS_AHEAD are outstanding (PV_E_LIMIT). close() may come before the last of them.
+     *
+     * Order: steps, forward() and copy_page() take effect in the order of their calls. So a step reads what the steps
+     * enqueued before it have written, collected or not, and a page may go to another sequence as soon as the step that
+     * uses it has been submitted.
+     * Fails: as forward(). A device that died is reported by whichever call notices. */
     pv_status (*submit)(engine_device *device, const engine_batch *batch, const engine_draw *draws,
-                        uint64_t *ticket, pv_error *err);
+                        uint32_t draw_count, uint64_t *ticket, pv_error *err);
     pv_status (*collect)(engine_device *device, uint64_t ticket, engine_drawn *out, pv_error *err);
 } engine_backend;
 
@@ -203,6 +226,11 @@ const engine_backend *engine_backend_cuda(void);
 PV_NODISCARD pv_status engine_batch_check(const engine_batch *batch, const engine_config *config,
                                           const engine_backend_options *options, bool allow_drawn,
                                           pv_error *err);
+
+/* Do the draws keep the rules of submit()? PV_E_MISUSE or PV_E_LIMIT names the offender. */
+PV_NODISCARD pv_status engine_draws_check(const engine_draw *draws, uint32_t count,
+                                          const engine_batch *batch, const engine_config *config,
+                                          const engine_backend_options *options, pv_error *err);
 
 /* Fills in the defaults; PV_E_INVALID when a value is out of range. options NULL: all defaults. */
 PV_NODISCARD pv_status engine_backend_options_resolve(engine_backend_options *out,

@@ -83,7 +83,6 @@ static pv_status make_job(const engine *e, const uint32_t *prefix, size_t prefix
     enginep_job *job = pv_calloc(1, sizeof *job);
     if (job != NULL) {
         enginep_list_init(&job->link);
-        job->item = ENGINEP_NO_ITEM;
         job->prefix_len = (uint32_t)prefix_len;
         job->prefix = pv_malloc(prefix_len * sizeof *prefix);
         job->samples = pv_calloc(samples, sizeof *job->samples);
@@ -98,7 +97,6 @@ static pv_status make_job(const engine *e, const uint32_t *prefix, size_t prefix
         enginep_list_init(&job->samples[i].link);
         job->samples[i].job = job;
         job->samples[i].index = i;
-        job->samples[i].item = ENGINEP_NO_ITEM;
     }
     *out = job;
     return PV_OK;

@@ -17,20 +17,50 @@ static uint32_t logits_left(const engine *e)
     return e->limits.max_logit_rows - e->logit_count;
 }
 
-static bool in_prefix(const enginep_job *job)
+static uint32_t draws_left(const engine *e)
 {
-    return !job->drawn || engine_tree_incomplete(job->base) != NULL;
+    return e->limits.max_rows - e->draw_count;
 }
 
-static uint32_t pending_rows(const enginep_sample *s)
+static bool has_new(enginep_job *job)
 {
-    return (uint32_t)s->tip->len - s->tip->computed;
+    while (job->next_new < job->sample_count && job->samples[job->next_new].state != ENGINEP_NEW) {
+        job->next_new++;
+    }
+    return job->next_new < job->sample_count;
+}
+
+static bool in_prefix(enginep_job *job)
+{
+    return has_new(job) || engine_tree_incomplete(job->base) != NULL;
+}
+
+/* Can the token that was asked for last go into this batch? */
+static bool is_fresh(const engine *e, const enginep_sample *s)
+{
+    return enginep_in_flight(s) == 0 || s->job->scoring || s->asked_in == e->launches;
+}
+
+/* Rows that could be computed now. */
+static uint32_t pending_rows(const engine *e, const enginep_sample *s)
+{
+    uint32_t rows = (uint32_t)s->tip->len - s->tip->computed;
+    return rows > 0 && !is_fresh(e, s) ? rows - 1 : rows;
 }
 
 static void rotate(enginep_link *head, enginep_link *link)
 {
     enginep_list_remove(link);
     enginep_list_insert(head, link);
+}
+
+static void fail_prefix(engine *e, enginep_job *job, const pv_error *why)
+{
+    for (uint32_t i = 0; i < job->sample_count; i++) {
+        if (job->samples[i].state != ENGINEP_RUNNING) { /* those need the prefix's node no more */
+            enginep_end_sample(e, &job->samples[i], ENGINE_FINISH_FAILED, why);
+        }
+    }
 }
 
 /* Ends what cannot go on; a device's failure is everybody's and goes up. */
@@ -43,7 +73,7 @@ static pv_status give_up(engine *e, enginep_job *job, enginep_sample *s, pv_erro
     if (s != NULL) {
         enginep_end_sample(e, s, ENGINE_FINISH_FAILED, why);
     } else {
-        enginep_end_job(e, job, ENGINE_FINISH_FAILED, why);
+        fail_prefix(e, job, why);
     }
     return PV_OK;
 }
@@ -97,6 +127,9 @@ static pv_status make_tip(engine *e, enginep_sample *s, pv_error *err)
     for (size_t i = 0; status == PV_OK && i < n; i++) {
         status = engine_tree_append(tip, s->tokens[i], err);
     }
+    if (status == PV_OK && !s->job->scoring && enginep_in_flight(s) > 0) {
+        status = engine_tree_append(tip, ENGINE_TOKEN_FROM_ROW(s->asked_as), err);
+    }
     if (status != PV_OK) {
         engine_tree_discard(e->tree, tip);
         return status;
@@ -125,10 +158,21 @@ static bool may_start(const engine *e)
                                      engine_tree_available(e->tree) > e->running_count + 1);
 }
 
+/* The tokens of a tip are known, but for the last. */
+static bool can_start(const engine *e, const enginep_sample *s)
+{
+    uint32_t in_flight = enginep_in_flight(s);
+    return in_flight == 0 ||
+           (in_flight == 1 && is_fresh(e, s) && (s->job->scoring || s->asked < s->job->max_tokens));
+}
+
 static void start_job(engine *e, enginep_job *job)
 {
-    while (job->next_ready < job->sample_count && may_start(e)) {
-        enginep_sample *s = &job->samples[job->next_ready++];
+    for (; job->next_ready < job->sample_count && may_start(e); job->next_ready++) {
+        enginep_sample *s = &job->samples[job->next_ready];
+        if (s->state == ENGINEP_READY && !can_start(e, s)) {
+            return;
+        }
         if (s->state == ENGINEP_READY) {
             start_sample(e, s);
         }
@@ -139,7 +183,7 @@ static void start_samples(engine *e)
 {
     for (enginep_link *l = e->active.next, *next; l != &e->active && may_start(e); l = next) {
         next = l->next;
-        if (!in_prefix(ENGINEP_JOB(l))) {
+        if (engine_tree_incomplete(ENGINEP_JOB(l)->base) == NULL) {
             start_job(e, ENGINEP_JOB(l));
         }
     }
@@ -181,7 +225,7 @@ static enginep_sample *youngest_sample(const engine *e, const enginep_job *job,
     enginep_sample *found = NULL;
     for (enginep_link *l = e->running.next; l != &e->running; l = l->next) {
         enginep_sample *s = ENGINEP_SAMPLE(l);
-        if (s->item == ENGINEP_NO_ITEM && is_younger(s, job, asking) &&
+        if (s->planned != e->step && is_younger(s, job, asking) &&
             (found == NULL || is_younger(s, found->job, found))) {
             found = s;
         }
@@ -233,7 +277,7 @@ static pv_status reserve(engine *e, engine_node *node, uint32_t want, enginep_jo
 
 /* Adds `item` with tokens[0 .. rows) and the page table of `path`. */
 static pv_status add_item(engine *e, const enginep_item *item, const uint32_t *tokens,
-                          const engine_node *path, uint32_t *index, pv_error *err)
+                          const engine_node *path, enginep_item **out, pv_error *err)
 {
     uint32_t len = engine_tree_table_len(path);
     if (pv_grow((void **)&e->tables, &e->table_capacity, e->table_count + len, sizeof *e->tables) !=
@@ -243,58 +287,114 @@ static pv_status add_item(engine *e, const enginep_item *item, const uint32_t *t
     enginep_item *it = &e->items[e->item_count];
     *it = *item;
     it->first_row = e->row_count;
-    it->first_logit = e->logit_count;
+    it->last_logit = ENGINEP_NO_LOGIT;
     it->table_at = e->table_count;
     it->table_len = len;
     engine_tree_table(path, e->tables + it->table_at);
     memcpy(e->tokens + e->row_count, tokens, it->rows * sizeof *tokens);
-    for (uint32_t i = 0; i < it->logit_count; i++) {
-        e->logit_rows[e->logit_count++] = it->first_row + it->rows - it->logit_count + i;
-    }
     e->row_count += it->rows;
     e->table_count += len;
-    *index = e->item_count++;
+    e->item_count++;
+    *out = it;
     return PV_OK;
 }
 
-/* The first row of the tip whose logits are wanted: row i tells about tokens[i + 1]. */
-static uint32_t first_wanted(const enginep_sample *s)
+/* The logits of one more row of the item, the last one asked for so far. */
+static uint32_t want_logits(engine *e, enginep_item *item, uint32_t row)
 {
-    uint32_t known = (uint32_t)s->known - 1; /* at least the first one is known */
-    return known > s->tip->computed ? known : s->tip->computed;
+    e->logit_rows[e->logit_count] = item->first_row + row;
+    item->last_logit = e->logit_count++;
+    return item->last_logit;
+}
+
+/* ---- Samples ---- */
+
+typedef struct portion {
+    uint32_t rows;   /* of the tip                                        */
+    uint32_t silent; /* of them, in front: nothing is asked of these      */
+    uint32_t again;  /* of them, in front: their logits were used before  */
+} portion;
+
+static uint32_t at_most(uint32_t n, uint32_t limit)
+{
+    return n < limit ? n : limit;
+}
+
+/* Row i of a tip tells about tokens[i + 1]; at least the first token is asked for. */
+static portion portion_of(const engine *e, const enginep_sample *s)
+{
+    uint32_t from = s->tip->computed;
+    uint32_t first = (uint32_t)s->asked - 1;
+    portion p = {.rows = pending_rows(e, s), .silent = first > from ? first - from : 0};
+    p.again = p.silent;
+    p.rows = at_most(p.rows, rows_left(e));
+    p.rows = at_most(p.rows, p.silent + at_most(logits_left(e), draws_left(e)));
+    return p;
+}
+
+/* The token that the batch draws for the sample, to be computed later. The last one of all never is. */
+static pv_status append_drawn(engine *e, enginep_sample *s, pv_error *err)
+{
+    bool goes_on = !s->job->scoring && s->asked + 1 < s->job->max_tokens;
+    return goes_on ? engine_tree_append(s->tip, ENGINE_TOKEN_FROM_ROW(e->draw_count), err) : PV_OK;
+}
+
+static pv_status add_sample(engine *e, enginep_sample *s, const portion *p, pv_error *err)
+{
+    uint32_t from = s->tip->computed;
+    if (p->rows > p->silent && append_drawn(e, s, err) != PV_OK) {
+        return PV_E_NOMEM;
+    }
+    enginep_item item = {.node = s->tip,
+                         .probe_page = ENGINE_PAGE_NONE,
+                         .start = s->tip->start + from,
+                         .rows = p->rows,
+                         .again = at_most(p->again, p->rows)};
+    enginep_item *added = NULL;
+    pv_status status = add_item(e, &item, s->tip->tokens + from, s->tip, &added, err);
+    for (uint32_t row = p->silent; status == PV_OK && row < p->rows; row++) {
+        enginep_ask(e, s, want_logits(e, added, row));
+    }
+    return status;
 }
 
 static pv_status plan_sample(engine *e, enginep_sample *s, pv_error *err)
 {
-    uint32_t from = s->tip->computed;
-    uint32_t silent = first_wanted(s) - from; /* rows without logits */
-    uint32_t rows = pending_rows(s);
-    rows = rows < rows_left(e) ? rows : rows_left(e);
-    rows = rows < silent + logits_left(e) ? rows : silent + logits_left(e);
-    if (rows == 0) {
+    portion p = portion_of(e, s);
+    if (p.rows == 0) {
         return PV_OK;
     }
-    uint32_t granted = 0;
-    pv_status status = reserve(e, s->tip, rows, s->job, s, &granted, err);
-    if (status != PV_OK || granted == 0) {
+    pv_status status = reserve(e, s->tip, p.rows, s->job, s, &p.rows, err);
+    if (status != PV_OK || p.rows == 0) {
         return status;
     }
-    enginep_item item = {.node = s->tip,
-                         .sample = s,
-                         .probe_page = ENGINE_PAGE_NONE,
-                         .start = s->tip->start + from,
-                         .rows = granted,
-                         .logit_count = granted > silent ? granted - silent : 0};
     pv_error why = {0};
-    if (add_item(e, &item, s->tip->tokens + from, s->tip, &s->item, &why) != PV_OK) {
+    if (add_sample(e, s, &p, &why) != PV_OK) {
         return give_up(e, s->job, s, &why, err);
     }
-    s->job->planned = e->step;
+    s->planned = s->job->planned = e->step;
     rotate(&e->running, &s->link);
     return PV_OK;
 }
 
 /* ---- Prefixes ---- */
+
+/* The first tokens of as many samples as the batch has draws left for. */
+static void ask_first(engine *e, enginep_job *job, enginep_item *item)
+{
+    if (item->last_logit == ENGINEP_NO_LOGIT) {
+        (void)want_logits(e, item, item->rows - 1);
+    }
+    while (has_new(job) && draws_left(e) > 0) {
+        enginep_ask(e, &job->samples[job->next_new], item->last_logit);
+    }
+    job->planned = job->prefixed = e->step;
+}
+
+static bool can_ask(const engine *e)
+{
+    return logits_left(e) > 0 && draws_left(e) > 0;
+}
 
 /* Somebody else's item computes the node in this batch. If it reaches the end of this job's prefix, its last row's
  * logits are this job's, too. */
@@ -302,35 +402,26 @@ static void join(engine *e, enginep_job *job, const engine_node *node)
 {
     enginep_item *item = &e->items[node->claim_item];
     bool ends_here = node == job->base && item->start + item->rows == job->prefix_len;
-    if (job->drawn || !ends_here) {
-        return;
-    }
-    if (item->logit_count == 0 && logits_left(e) > 0) {
-        item->first_logit = e->logit_count;
-        item->logit_count = 1;
-        e->logit_rows[e->logit_count++] = item->first_row + item->rows - 1;
-    }
-    if (item->logit_count > 0) {
-        job->item = node->claim_item;
-        job->planned = e->step;
+    bool can = item->last_logit == ENGINEP_NO_LOGIT ? can_ask(e) : draws_left(e) > 0;
+    if (ends_here && can && has_new(job)) {
+        ask_first(e, job, item);
     }
 }
 
-static void claim(engine *e, enginep_job *job, engine_node *node, uint32_t index, bool logits)
+static void claim(engine *e, enginep_job *job, engine_node *node, const enginep_item *item)
 {
     node->claim_step = e->step;
-    node->claim_item = index;
-    job->item = logits ? index : ENGINEP_NO_ITEM;
-    job->planned = e->step;
+    node->claim_item = (uint32_t)(item - e->items);
+    job->planned = job->prefixed = e->step;
     rotate(&e->active, &job->link);
 }
 
 static pv_status plan_chunk(engine *e, enginep_job *job, engine_node *node, pv_error *err)
 {
     uint32_t left = (uint32_t)node->len - node->computed;
-    uint32_t want = left < rows_left(e) ? left : rows_left(e);
-    bool asks = node == job->base && !job->drawn;
-    if (asks && want == left && logits_left(e) == 0) {
+    uint32_t want = at_most(left, rows_left(e));
+    bool asks = node == job->base && has_new(job);
+    if (asks && want == left && !can_ask(e)) {
         want--; /* the last row waits until its logits can be had */
     }
     uint32_t granted = 0;
@@ -338,18 +429,19 @@ static pv_status plan_chunk(engine *e, enginep_job *job, engine_node *node, pv_e
     if (status != PV_OK || granted == 0) {
         return status;
     }
-    bool logits = asks && granted == left;
     enginep_item item = {.node = node,
                          .probe_page = ENGINE_PAGE_NONE,
                          .start = node->start + node->computed,
-                         .rows = granted,
-                         .logit_count = logits ? 1 : 0};
+                         .rows = granted};
     pv_error why = {0};
-    uint32_t index = 0;
-    if (add_item(e, &item, node->tokens + node->computed, node, &index, &why) != PV_OK) {
+    enginep_item *added = NULL;
+    if (add_item(e, &item, node->tokens + node->computed, node, &added, &why) != PV_OK) {
         return give_up(e, job, NULL, &why, err);
     }
-    claim(e, job, node, index, logits);
+    claim(e, job, node, added);
+    if (asks && granted == left) {
+        ask_first(e, job, added);
+    }
     return PV_OK;
 }
 
@@ -374,7 +466,7 @@ static pv_status probe_page(engine *e, enginep_job *job, uint32_t *page, pv_erro
 /* The whole prefix is cached; the logits at its end are not: its last token runs once more. */
 static pv_status plan_probe(engine *e, enginep_job *job, pv_error *err)
 {
-    if (rows_left(e) == 0 || logits_left(e) == 0) {
+    if (rows_left(e) == 0 || !can_ask(e)) {
         return PV_OK;
     }
     uint32_t page = ENGINE_PAGE_NONE;
@@ -382,17 +474,16 @@ static pv_status plan_probe(engine *e, enginep_job *job, pv_error *err)
     if (status != PV_OK || page == ENGINE_PAGE_NONE) {
         return status;
     }
-    enginep_item item = {
-        .probe_page = page, .start = job->prefix_len - 1, .rows = 1, .logit_count = 1};
+    enginep_item item = {.probe_page = page, .start = job->prefix_len - 1, .rows = 1, .again = 1};
     pv_error why = {0};
-    uint32_t index = 0;
-    if (add_item(e, &item, job->prefix + job->prefix_len - 1, job->base, &index, &why) != PV_OK) {
+    enginep_item *added = NULL;
+    if (add_item(e, &item, job->prefix + job->prefix_len - 1, job->base, &added, &why) != PV_OK) {
         engine_tree_give_page(e->tree, page);
         return give_up(e, job, NULL, &why, err);
     }
-    const enginep_item *it = &e->items[index];
-    e->tables[it->table_at + it->table_len - 1] = page;
-    claim(e, job, job->base, index, true);
+    e->tables[added->table_at + added->table_len - 1] = page;
+    claim(e, job, job->base, added);
+    ask_first(e, job, added);
     return PV_OK;
 }
 
@@ -412,7 +503,7 @@ static pv_status plan_prefix(engine *e, enginep_job *job, pv_error *err)
 static bool others_wait(const engine *e)
 {
     for (enginep_link *l = e->running.next; l != &e->running; l = l->next) {
-        if (pending_rows(ENGINEP_SAMPLE(l)) > 1) {
+        if (pending_rows(e, ENGINEP_SAMPLE(l)) > 1) {
             return true;
         }
     }
@@ -446,7 +537,7 @@ static pv_status plan_decode(engine *e, uint32_t limit, pv_error *err)
         if (e->row_count >= limit || status != PV_OK) {
             break;
         }
-        if (s->item == ENGINEP_NO_ITEM && pending_rows(s) == 1) {
+        if (s->planned != e->step && pending_rows(e, s) == 1) {
             status = plan_sample(e, s, err);
         }
     }
@@ -465,7 +556,7 @@ static pv_status plan_longer(engine *e, pv_error *err)
         if (rows_left(e) == 0 || status != PV_OK) {
             break;
         }
-        if (s->item == ENGINEP_NO_ITEM && pending_rows(s) > 1) {
+        if (s->planned != e->step && pending_rows(e, s) > 1) {
             status = plan_sample(e, s, err);
         }
     }
@@ -483,7 +574,7 @@ static pv_status plan_prefixes(engine *e, pv_error *err)
         if (status != PV_OK) {
             break;
         }
-        if (job->planned != e->step && in_prefix(job)) {
+        if (job->prefixed != e->step && in_prefix(job)) {
             status = plan_prefix(e, job, err);
         }
     }
@@ -516,7 +607,7 @@ static void fail_oldest(engine *e)
 
 pv_status enginep_plan(engine *e, pv_error *err)
 {
-    e->item_count = e->row_count = e->logit_count = 0;
+    e->item_count = e->row_count = e->logit_count = e->draw_count = 0;
     e->table_count = 0;
     admit(e);
     start_samples(e);
@@ -531,7 +622,8 @@ pv_status enginep_plan(engine *e, pv_error *err)
         e->item_count == 0) { /* it was the prompts' turn, and none could go on */
         status = plan_decode(e, e->limits.max_logit_rows, err);
     }
-    if (status == PV_OK && e->item_count == 0 && enginep_list_empty(&e->finished)) {
+    if (status == PV_OK && e->item_count == 0 && e->flight_count == 0 &&
+        enginep_list_empty(&e->finished)) {
         fail_oldest(e);
     }
     return status;

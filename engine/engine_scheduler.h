@@ -2,8 +2,8 @@
  *
  * A job is one request. WAITING jobs hold nothing. ACTIVE jobs hold a handle on their prefix's node, which is computed
  * chunk by chunk; whichever job comes first in a batch computes the next chunk for all that share the node. The logits
- * at the prefix's end give every sample its first token (or a continuation's first log-probability). From then on a
- * sample is its own: READY until there is room, RUNNING with a tip in the tree, DONE.
+ * at the prefix's end give every sample its first token (or a continuation's first log-probability). Once that has been
+ * asked for, a sample is its own: READY until there is room, RUNNING with a tip in the tree, DONE.
  *
  *     job:    WAITING -> ACTIVE -> (all samples DONE) retired        sample: NEW -> READY -> RUNNING -> DONE
  *                ^---------'  suspended: made room for an older one                   ^--------'  preempted
@@ -12,9 +12,19 @@
  * bits (engine_backend.h, the invariant), so nothing that was reported changes. Only younger samples make room for
  * older ones, so the oldest always advances.
  *
- * One step is plan (engine_scheduler.c), launch, absorb (engine_step.c). launch() is the only place that waits for the
- * device. For a device with submit() and collect(), absorb() would take engine_drawn in place of logits, for the step
- * before the one just launched, and plan() would put ENGINE_TOKEN_FROM_ROW() where a token is not known yet. */
+ * One step is plan (engine_scheduler.c), launch (engine_step.c), answer (engine_draw.c). The plan of a batch holds a draw
+ * for each token or log-probability that it is to give. Without submit(), launch waits for the logits and the host's
+ * sampler answers the draws at once. With submit(), the launch only enqueues: the batch's draws become a flight, and the
+ * answers of the oldest flight are collected when `steps_ahead` of them are under way, or nothing else can be done.
+ *
+ * What holds while draws are in flight:
+ * - A tip has all its tokens, those not known yet as ENGINE_TOKEN_FROM_ROW(). Such a token can be computed in the very
+ *   next launch only (it is `fresh`), or after it has become known. At most the last token of a tip is both unknown and
+ *   not computed.
+ * - What was launched counts as computed. The device works in the order of the calls, so later batches may read it, and
+ *   pages may be given away while older steps that write them are in flight.
+ * - A sample that ends leaves its flights: the answers are dropped, the surplus tokens are cut off its tip. A sample that
+ *   is preempted stays in them: the answers are its own, wherever its pages are. It starts again once they are there. */
 #ifndef ENGINE_SCHEDULER_H
 #define ENGINE_SCHEDULER_H
 
@@ -71,7 +81,7 @@ typedef enum enginep_state {
     ENGINEP_DONE,
 } enginep_state;
 
-#define ENGINEP_NO_ITEM UINT32_MAX
+#define ENGINEP_NO_LOGIT UINT32_MAX
 
 typedef struct enginep_sample {
     enginep_link link; /* RUNNING: engine.running; DONE: engine.finished, then the outbox */
@@ -79,13 +89,16 @@ typedef struct enginep_sample {
     uint32_t index; /* as reported                                                     */
     enginep_state state;
     bool cancelled;
-    uint32_t item; /* of the batch being made                                          */
-    uint64_t key;  /* engine_sample_key()                                              */
+    uint64_t planned; /* the last step in whose batch it is                            */
+    uint64_t key;     /* engine_sample_key()                                           */
     uint32_t *tokens;
     size_t count;
     size_t token_capacity;
     float *logprobs;
-    size_t known; /* log-probabilities known; = count when sampling                    */
+    size_t known;      /* log-probabilities known; = count when sampling                    */
+    size_t asked;      /* known, or in flight                                               */
+    uint64_t asked_in; /* the last launch with a draw of it                           */
+    uint32_t asked_as; /* that draw                                                   */
     size_t logprob_capacity;
     engine_node *tip; /* tokens[0 ..) in the tree                                      */
     pv_buf text;
@@ -100,7 +113,6 @@ struct enginep_job {
     uint64_t id;       /* in order of submission: a smaller one is older               */
     bool scoring;
     bool active;
-    bool drawn; /* the first tokens are drawn                                          */
     bool ignore_eos;
     bool cancelled; /* some sample is                                                  */
     uint32_t *prefix;
@@ -113,13 +125,14 @@ struct enginep_job {
     void *user;
     enginep_sample *samples;
     uint32_t sample_count;
+    uint32_t next_new;    /* no sample below this index is NEW                         */
     uint32_t next_ready;  /* no sample below this index is READY                       */
     uint32_t live;        /* samples not DONE                                          */
     uint32_t running;     /* samples RUNNING                                           */
     uint32_t undelivered; /* samples whose on_done has not run; the last one frees it  */
     engine_node *base;    /* ACTIVE: ends at prefix_len                                */
-    uint32_t item;        /* item of the batch whose logits are those of the prefix    */
     uint64_t planned;     /* the last step with an item for it                         */
+    uint64_t prefixed;    /* the last step with an item for its prefix                 */
 };
 
 /* Where tokens and results go: straight to the callbacks, or to another thread. */
@@ -134,16 +147,22 @@ typedef struct enginep_sink {
 
 typedef struct enginep_item { /* one sequence of the batch                               */
     engine_node *node;        /* whose next tokens these are; NULL for a probe           */
-    enginep_sample *sample;   /* NULL: a prefix                                          */
     uint32_t probe_page;      /* ENGINE_PAGE_NONE unless a probe                         */
     uint32_t start;
     uint32_t rows;
+    uint32_t again; /* of them: run before                                               */
     uint32_t first_row;
-    uint32_t first_logit; /* the last `logit_count` rows have logits                     */
-    uint32_t logit_count;
+    uint32_t last_logit; /* index of the last row's logits; ENGINEP_NO_LOGIT: not wanted */
     size_t table_at;
     uint32_t table_len;
 } enginep_item;
+
+/* The draws of a launched batch whose answers are not there yet. */
+typedef struct enginep_flight {
+    uint64_t ticket;
+    enginep_sample **askers; /* of each draw; NULL: nobody any more. max_rows            */
+    uint32_t count;
+} enginep_flight;
 
 struct engine {
     const engine_model *model;
@@ -151,6 +170,7 @@ struct engine {
     engine_device *device;
     engine_backend_options limits; /* resolved */
     uint32_t max_sequences;
+    uint32_t steps_ahead; /* 0: no submit()                                              */
     engine_tree *tree;
     engine_sampler sampler;
     enginep_sink sink;
@@ -165,6 +185,7 @@ struct engine {
     uint32_t pinned_count;
     uint64_t next_id;
     uint64_t step;
+    uint64_t launches;
     bool stepping;
     bool any_cancelled;
     bool dead;
@@ -175,7 +196,13 @@ struct engine {
     uint32_t row_count;
     uint32_t *logit_rows; /* max_logit_rows                                              */
     uint32_t logit_count;
-    float *logits;          /* max_logit_rows x vocab_size                                        */
+    engine_draw *draws;      /* max_rows                                                 */
+    enginep_sample **askers; /* of each draw; max_rows                                   */
+    uint32_t draw_count;
+    float *logits;         /* max_logit_rows x vocab_size; NULL with submit()            */
+    engine_drawn *answers; /* max_rows; NULL without submit()                            */
+    enginep_flight flights[ENGINE_STEPS_AHEAD]; /* the oldest first                      */
+    uint32_t flight_count;
     engine_batch_seq *seqs; /* max_rows                                                  */
     uint32_t *tables;
     size_t table_count;
@@ -198,7 +225,8 @@ void enginep_sample_deliver(
 pv_status enginep_tokens_check(const engine *e, const char *what, const uint32_t *tokens, size_t n,
                                pv_error *err);
 
-/* A token was drawn for the sample: text, stop strings, on_token. *ended: with which finish. */
+/* A token was drawn for the sample: text, stop strings, on_token. *ended: with which finish. Callbacks of on_token may
+ * submit and cancel, but jobs and samples stay where they are until enginep_deliver(). */
 pv_status enginep_sample_push(engine *e, enginep_sample *s, engine_pick pick, bool *ended,
                               engine_finish *finish, pv_error *err);
 
@@ -212,8 +240,22 @@ void enginep_end_all(engine *e, engine_finish finish, const pv_error *why);
 
 void enginep_leave(engine *e, enginep_link *link); /* out of its list, and from under the cursor */
 
-/* engine_scheduler.c. Fills items, tokens, logit_rows and tables. Requests that cannot go on end as failed; what it
- * returns is the device's failure. */
+/* engine_scheduler.c. Fills items, tokens, logit_rows, draws and tables. Requests that cannot go on end as failed; what
+ * it returns is the device's failure. */
 pv_status enginep_plan(engine *e, pv_error *err);
+
+/* engine_draw.c */
+static inline uint32_t enginep_in_flight(const enginep_sample *s)
+{
+    return (uint32_t)(s->asked - s->known);
+}
+
+/* Asks for what follows the sample's last asked one, of the logits `logit`. There is room (max_rows draws). */
+void enginep_ask(engine *e, enginep_sample *s, uint32_t logit);
+/* The batch's draws, by the host's sampler. */
+void enginep_answer_from_logits(engine *e);
+/* The answers of the oldest flight, which is over. */
+void enginep_answer_from_device(engine *e, const engine_drawn *answers);
+void enginep_leave_flights(engine *e, const enginep_sample *s);
 
 #endif

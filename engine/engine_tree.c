@@ -162,6 +162,16 @@ void engine_tree_discard(engine_tree *tree, engine_node *tip)
     engine_tree_release(tree, tip);
 }
 
+void engine_tree_cut(engine_tree *tree, engine_node *tip, size_t n)
+{
+    assert(tip->is_tip);
+    if (n < tip->len && n > 0) {
+        enginep_trim(tree, tip, n);
+    } else if (n == 0) {
+        tip->len = tip->computed = 0; /* its pages are for what comes next, or go with it */
+    }
+}
+
 /* Hangs a tip that shares its first `skip` tokens with findable nodes below the last of these. */
 static void move_tip(engine_tree *tree, engine_node *tip, engine_node *to, size_t skip)
 {

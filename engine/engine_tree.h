@@ -110,6 +110,9 @@ PV_NODISCARD pv_status engine_tree_append(engine_node *tip, uint32_t token, pv_e
 void engine_tree_commit(engine_tree *tree, engine_node *tip);
 void engine_tree_discard(engine_tree *tree, engine_node *tip); /* NULL allowed */
 
+/* Keeps the first `n` tokens of a tip, computed or not. */
+void engine_tree_cut(engine_tree *tree, engine_node *tip, size_t n);
+
 /* The first node on the way to `node` that is not wholly computed; NULL when all are. */
 engine_node *engine_tree_incomplete(engine_node *node);
 

@@ -1,6 +1,6 @@
 /* prover complete: prompt in, samples out. */
 #include "commands.h"
-#include "engine.h"
+#include "device.h"
 #include "engine_detokenizer.h"
 #include "prompt.h"
 #include "pv_clock.h"
@@ -102,8 +102,11 @@ static pv_status submit(engine *e, completion *c, const engine_tokens *prompt, p
 static pv_status generate(completion *c, const engine_tokens *prompt, pv_error *err)
 {
     engine *e = NULL;
-    engine_options wanted = {.backend = {.threads = (uint32_t)c->opt->threads}};
-    pv_status status = engine_open(&e, c->model, engine_backend_cpu(), &wanted, err);
+    device_plan plan;
+    pv_status status = device_choose(&plan, c->opt, c->model, err);
+    if (status == PV_OK) {
+        status = engine_open(&e, c->model, plan.backend, &plan.engine, err);
+    }
     if (status == PV_OK) {
         status = submit(e, c, prompt, err);
     }
@@ -121,8 +124,9 @@ static pv_status generate(completion *c, const engine_tokens *prompt, pv_error *
         status = pv_fail(err, c->error.status, "%s", c->error.msg);
     }
     if (status == PV_OK) {
-        fprintf(stderr, "%zu tokens after a prompt of %zu in %.2f s: %.1f tokens/s\n", c->tokens,
-                prompt->len, seconds, seconds > 0 ? (double)c->tokens / seconds : 0);
+        fprintf(stderr, "%zu tokens after a prompt of %zu in %.2f s on %s: %.1f tokens/s\n",
+                c->tokens, prompt->len, seconds, plan.backend->name,
+                seconds > 0 ? (double)c->tokens / seconds : 0);
     }
     return status;
 }
@@ -175,7 +179,8 @@ exit_code command_complete(const options *opt)
         return complain(&err);
     }
     engine_model *model = NULL;
-    if (engine_model_open(&model, opt->arguments[0], 0, &err) != PV_OK) {
+    if (device_check(opt, &err) != PV_OK ||
+        engine_model_open(&model, opt->arguments[0], 0, &err) != PV_OK) {
         return complain(&err);
     }
     completion c = {.opt = opt, .model = model};

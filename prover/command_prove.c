@@ -1,6 +1,7 @@
 /* prover prove: every theorem of a text that has a hole. */
 #include "attempt.h"
 #include "commands.h"
+#include "device.h"
 #include "model_policy.h"
 #include "progress.h"
 #include "report.h"
@@ -109,7 +110,7 @@ static pv_status check_policy(const options *opt, pv_error *err)
     if (wants_model(opt) && opt->model[0] == '\0') {
         return pv_fail(err, PV_E_INVALID, "--policy model needs --model DIR, a checkpoint folder");
     }
-    return PV_OK;
+    return device_check(opt, err);
 }
 
 static pv_status open_policy(session *s, const source *src, model_policy **model, pv_error *err)

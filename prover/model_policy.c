@@ -1,5 +1,6 @@
 #include "model_policy.h"
 
+#include "device.h"
 #include "engine_detokenizer.h"
 #include "engine_thread.h"
 #include "prompt.h"
@@ -316,9 +317,11 @@ static pv_status open_thread(model_policy *p, uv_loop_t *loop, pv_error *err)
     }
     async->data = p;
     p->async = async;
-    engine_options wanted = {.backend = {.threads = (uint32_t)p->opt->threads}};
-    return engine_thread_open(&p->thread, p->model, engine_backend_cpu(), &wanted, wake, p->async,
-                              err);
+    device_plan plan;
+    pv_status status = device_choose(&plan, p->opt, p->model, err);
+    return status == PV_OK ? engine_thread_open(&p->thread, p->model, plan.backend, &plan.engine,
+                                                wake, p->async, err)
+                           : status;
 }
 
 pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *opt,

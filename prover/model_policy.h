@@ -18,7 +18,7 @@
 typedef struct model_policy model_policy;
 
 /* Opens the checkpoint opt->model and starts its engine. `header` is the user's imports, for the whole-proof prompt (copied).
- * Fails: as engine_model_open() and engine_open(), and PV_E_INVALID for a prover.json that makes no sense. */
+ * Fails: as engine_model_open(), device_choose() and engine_open(), and PV_E_INVALID for a prover.json that makes no sense. */
 PV_NODISCARD pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *opt,
                                          const char *header, pv_error *err);
 search_policy model_policy_table(model_policy *policy);

@@ -17,6 +17,7 @@ enum {
     FOR_MODEL = 16,
     FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR,
     FOR_ENGINE = FOR_PROVE | FOR_COMPLETE,
+    FOR_DEVICE = FOR_ENGINE | FOR_MODEL,
     FOR_ALL = FOR_LEAN | FOR_COMPLETE | FOR_MODEL,
 };
 
@@ -63,7 +64,11 @@ enum {
     X(FOR_COMPLETE, TEXT, stop, "--stop", "TEXT", "", 0, 0, "end a completion before this text")   \
     X(FOR_COMPLETE, FLAG, stream, "--stream", NULL, "", 0, 0,                                      \
       "print tokens as they come (one sample)")                                                    \
-    X(FOR_ENGINE | FOR_MODEL, COUNT, threads, "--threads", "N", "0", 0, 1024,                      \
+    X(FOR_DEVICE, TEXT, device, "--device", "auto|cpu|cuda[:N]", "auto", 0, 0,                     \
+      "what computes; auto: a GPU where one answers and the model fits, else the CPU")             \
+    X(FOR_DEVICE, NUMBER, kv_memory, "--kv-memory", "GIB", "0", 0, 1e6,                            \
+      "cache of keys and values (0: what the GPU has left; on the CPU one whole context)")         \
+    X(FOR_DEVICE, COUNT, threads, "--threads", "N", "0", 0, 1024,                                  \
       "threads of the CPU backend (0: one for each core)")                                         \
     X(FOR_PROVE, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1, "length normalisation of the score")  \
     X(FOR_PROVE, COUNT, width, "--width", "N", "64", 1, 10000,                                     \

@@ -76,7 +76,89 @@ Test(engine_commands, model_says_what_a_checkpoint_is)
     json_t *row = command_json(&r, 0);
     cr_assert_str_eq(json_text(row, "architecture"), "llama");
     cr_assert(json_is_true(json_object_get(row, "runs")));
+    json_t *cpu = json_array_get(json_object_get(row, "devices"), 0);
+    cr_assert_str_eq(json_text(cpu, "device"), "cpu");
+    cr_assert_eq(json_integer_value(json_object_get(cpu, "kv_pages")), 9,
+                 "a context of 512, and one page");
     json_decref(row);
+    command_release(&r);
+}
+
+static pv_buf completion_with(char *option, char *value)
+{
+    command_result r = RUN(NULL, PROVER, "complete", folder, "theorem t : 1 = 1", "--max-tokens",
+                           "20", "--seed", "5", option, value);
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    pv_buf_release(&r.err);
+    return r.out;
+}
+
+Test(engine_commands, a_stream_says_what_the_whole_says)
+{
+    pv_buf whole = completion_with("--top-k", "0"),
+           stream = completion_with("--stream", "--top-k=0");
+    cr_assert_gt(whole.len, 1);
+    cr_assert_str_eq(pv_buf_text(&whole), pv_buf_text(&stream));
+    pv_buf_release(&whole);
+    pv_buf_release(&stream);
+    command_result r = RUN(NULL, PROVER, "complete", folder, "x", "--stream", "--samples", "2");
+    cr_assert_eq(r.code, 2);
+    command_release(&r);
+}
+
+Test(engine_commands, the_cuts_can_leave_only_the_likeliest)
+{
+    pv_buf greedy = completion_with("--temperature", "0");
+    char *cuts[][2] = {{"--min-p", "1"}, {"--top-k", "1"}, {"--top-p", "0.000001"}};
+    for (size_t i = 0; i < 3; i++) {
+        pv_buf cut = completion_with(cuts[i][0], cuts[i][1]);
+        cr_assert_str_eq(pv_buf_text(&cut), pv_buf_text(&greedy), "%s", cuts[i][0]);
+        pv_buf_release(&cut);
+    }
+    pv_buf_release(&greedy);
+}
+
+/* What a machine without a GPU, or a build without CUDA, can show; both occur. */
+Test(engine_commands, a_device_can_be_chosen)
+{
+    command_result r = RUN(NULL, PROVER, "complete", folder, "x", "--max-tokens", "4", "--device",
+                           "cpu", "--kv-memory", "0.001", "--verbose", "1");
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "--device cpu: cpu; "), "%s",
+                       pv_buf_text(&r.err));
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "on cpu"), "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    r = RUN(NULL, PROVER, "complete", folder, "x", "--max-tokens", "4", "--verbose", "1");
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "--device auto: c"), "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    const char *wrong[][2] = {{"--device", "gpu"}, {"--kv-memory", "0.0000001"}};
+    for (size_t i = 0; i < 2; i++) {
+        r = RUN(NULL, PROVER, "complete", folder, "x", (char *)wrong[i][0], (char *)wrong[i][1],
+                i == 0 ? "--json" : "--device=cpu");
+        cr_assert_eq(r.code, 2, "%s", pv_buf_text(&r.err));
+        cr_assert_not_null(strstr(pv_buf_text(&r.err), wrong[i][0]), "%s", pv_buf_text(&r.err));
+        command_release(&r);
+    }
+    r = RUN(NULL, PROVER, "prove", "theorem t : True", "--device", "tpu");
+    cr_assert_eq(r.code, 2, "%s", pv_buf_text(&r.err));
+    command_release(&r);
+}
+
+Test(engine_commands, a_gpu_that_is_not_there_is_an_error_of_the_environment)
+{
+    command_result r = RUN(NULL, PROVER, "model", folder, "--device", "cuda");
+    bool there = r.code == 0;
+    cr_assert(there || r.code == 1, "%s", pv_buf_text(&r.err));
+    cr_assert(there || strstr(pv_buf_text(&r.out), "will not run on cuda: ") != NULL, "%s",
+              pv_buf_text(&r.out));
+    command_release(&r);
+    if (there) {
+        cr_skip_test("a GPU answers");
+    }
+    r = RUN(NULL, PROVER, "complete", folder, "x", "--device", "cuda");
+    cr_assert_eq(r.code, 3, "%s", pv_buf_text(&r.err));
+    cr_assert_gt(strlen(pv_buf_text(&r.err)), 20, "%s", pv_buf_text(&r.err));
     command_release(&r);
 }
 

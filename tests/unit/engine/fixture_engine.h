@@ -9,6 +9,36 @@
 
 enum { FIXTURE_VOCAB = 860, FIXTURE_EOS = 857, FIXTURE_TOKENS_MAX = 2048 };
 
+/* How far the engines of a test run ahead; 0: on the backend that has no submit(). TEST_AHEAD runs a test both ways. */
+static uint32_t fixture_ahead;
+
+#define TEST_AHEAD(suite, name, ...)                                                               \
+    static void suite##_##name(void);                                                              \
+    Test(suite, name, __VA_ARGS__)                                                                 \
+    {                                                                                              \
+        suite##_##name();                                                                          \
+    }                                                                                              \
+    Test(suite, name##_running_ahead, __VA_ARGS__)                                                 \
+    {                                                                                              \
+        for (fixture_ahead = 1; fixture_ahead <= ENGINE_STEPS_AHEAD; fixture_ahead++) {            \
+            suite##_##name();                                                                      \
+            cr_assert_leq(fake.most_under_way, fixture_ahead);                                     \
+        }                                                                                          \
+        fixture_ahead = 0;                                                                         \
+    }                                                                                              \
+    static void suite##_##name(void)
+
+/* Steps by which results come later than on a backend without submit(). */
+FIXTURE_UNUSED static uint32_t fixture_lag(void)
+{
+    return fixture_ahead > 0 ? fixture_ahead - 1 : 0;
+}
+
+FIXTURE_UNUSED static const engine_backend *fixture_backend(void)
+{
+    return fixture_ahead > 0 ? &fake_backend_ahead : &fake_backend;
+}
+
 /* A model without weights: the fake backend needs none. `with_text`: with the small tokenizer. */
 FIXTURE_UNUSED static engine_model fixture_model(bool with_text)
 {
@@ -36,7 +66,12 @@ FIXTURE_UNUSED static engine *fixture_open(engine_model *m, const engine_options
     m->weights.config = &m->config;
     engine *e = NULL;
     pv_error err = {0};
-    cr_assert_eq(engine_open(&e, m, &fake_backend, options, &err), PV_OK, "%s", err.msg);
+    engine_options mine = {0};
+    if (options != NULL) {
+        mine = *options;
+    }
+    mine.steps_ahead = fixture_ahead;
+    cr_assert_eq(engine_open(&e, m, fixture_backend(), &mine, &err), PV_OK, "%s", err.msg);
     return e;
 }
 

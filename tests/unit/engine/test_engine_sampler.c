@@ -215,6 +215,32 @@ Test(engine_sampler, extremes_are_harmless)
     engine_sampler_release(&s);
 }
 
+/* The constant is that of gcc and clang for x86-64 with and without fused multiply-adds: -ffp-contract=off. */
+Test(engine_sampler, weights_and_draws_have_the_same_bits_with_every_compiler)
+{
+    enum { VOCAB = 5000 };
+
+    static float logits[VOCAB];
+    engine_sampler s = sampler(VOCAB);
+    uint64_t digest = 0;
+    for (uint32_t r = 0; r < 20; r++) {
+        for (uint32_t i = 0; i < VOCAB; i++) {
+            logits[i] = (float)(pv_mix64(r * VOCAB + i) >> 40) * 0x1p-24f * (float)(5 + r);
+        }
+        load(&s, logits,
+             (engine_sampling){.temperature = 0.25f + 0.0625f * (float)r,
+                               .top_k = r % 3 ? 40 : 0,
+                               .top_p = r % 2 ? 0.9f : 0,
+                               .min_p = r % 5 ? 0 : 0.02f});
+        digest ^= pv_hash_bytes(s.weights, sizeof logits, digest);
+        for (uint32_t k = 0; k < 20; k++) {
+            digest = pv_mix64(digest ^ engine_sampler_draw(&s, engine_uniform(r, k)).token);
+        }
+    }
+    cr_expect_eq(digest, 0x43a6caf8db15b4a1u, "%016llx", (unsigned long long)digest);
+    engine_sampler_release(&s);
+}
+
 Test(engine_sampler, refuses_what_is_out_of_range)
 {
     engine_sampling bad[] = {{.temperature = -1}, {.temperature = NAN}, {.temperature = INFINITY},

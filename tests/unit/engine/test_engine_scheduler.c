@@ -5,7 +5,7 @@
 
 /* ---- What comes out ---- */
 
-Test(engine_scheduler, samples_have_their_length_and_differ)
+TEST_AHEAD(engine_scheduler, samples_have_their_length_and_differ, .timeout = 60)
 {
     fake_reset();
     uint64_t live = pv_mem_live();
@@ -37,7 +37,7 @@ Test(engine_scheduler, samples_have_their_length_and_differ)
     outcomes_free(&o);
 }
 
-Test(engine_scheduler, a_thousand_branches_compute_the_prefix_once)
+TEST_AHEAD(engine_scheduler, a_thousand_branches_compute_the_prefix_once, .timeout = 60)
 {
     fake_reset();
     uint64_t live = pv_mem_live();
@@ -52,7 +52,7 @@ Test(engine_scheduler, a_thousand_branches_compute_the_prefix_once)
     submit(e, &r);
     run_all(e);
     cr_expect_eq(stats(e).tokens_computed, 1000, "a thousand first tokens from one row");
-    cr_expect_eq(stats(e).rows, 1000);
+    cr_expect_eq(stats(e).rows, 1001, "max_rows draws from a row; for the rest it runs again");
     static uint32_t tails[1000];
     for (uint32_t i = 0; i < 1000; i++) {
         outcomes *one = calloc(1, sizeof *one);
@@ -84,7 +84,7 @@ Test(engine_scheduler, a_thousand_branches_compute_the_prefix_once)
     outcomes_free(&o);
 }
 
-Test(engine_scheduler, a_cached_prefix_runs_one_row_again)
+TEST_AHEAD(engine_scheduler, a_cached_prefix_runs_one_row_again, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -123,7 +123,8 @@ static void expect_same_all(const outcomes *a, const outcomes *b)
     }
 }
 
-Test(engine_scheduler, alone_in_a_batch_cached_cut_and_preempted_give_the_same_bits, .timeout = 120)
+TEST_AHEAD(engine_scheduler, alone_in_a_batch_cached_cut_and_preempted_give_the_same_bits,
+           .timeout = 120)
 {
     fake_reset();
     engine_model m = fixture_model(true);
@@ -172,7 +173,7 @@ Test(engine_scheduler, alone_in_a_batch_cached_cut_and_preempted_give_the_same_b
     outcomes_free(&again);
 }
 
-Test(engine_scheduler, younger_samples_make_room_and_lose_nothing)
+TEST_AHEAD(engine_scheduler, younger_samples_make_room_and_lose_nothing, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -203,7 +204,7 @@ Test(engine_scheduler, younger_samples_make_room_and_lose_nothing)
     engine_close(e);
 }
 
-Test(engine_scheduler, more_samples_continue_the_series)
+TEST_AHEAD(engine_scheduler, more_samples_continue_the_series, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -225,7 +226,7 @@ Test(engine_scheduler, more_samples_continue_the_series)
 }
 
 /* Random numbers belong to positions: a sample goes on from any of its tokens as it did the first time. */
-Test(engine_scheduler, a_sample_resumed_at_any_token_goes_on_the_same_way)
+TEST_AHEAD(engine_scheduler, a_sample_resumed_at_any_token_goes_on_the_same_way, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -280,7 +281,7 @@ static void expect_scores(engine *e, const uint32_t *prefix, size_t n, const out
     outcomes_free(&scored);
 }
 
-Test(engine_scheduler, scores_are_the_log_probabilities_of_sampling)
+TEST_AHEAD(engine_scheduler, scores_are_the_log_probabilities_of_sampling, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -302,7 +303,7 @@ Test(engine_scheduler, scores_are_the_log_probabilities_of_sampling)
 
 /* ---- Ends ---- */
 
-Test(engine_scheduler, the_end_token_ends_a_sample)
+TEST_AHEAD(engine_scheduler, the_end_token_ends_a_sample, .timeout = 60)
 {
     fake_reset();
     fake.eos_every = 50;
@@ -341,7 +342,7 @@ static long find(const char *text, size_t n, const char *what, size_t len)
     return -1;
 }
 
-Test(engine_scheduler, stop_strings_end_the_text_wherever_tokens_do)
+TEST_AHEAD(engine_scheduler, stop_strings_end_the_text_wherever_tokens_do, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(true);
@@ -375,7 +376,7 @@ Test(engine_scheduler, stop_strings_end_the_text_wherever_tokens_do)
 
 /* ---- Cancellation ---- */
 
-Test(engine_scheduler, what_is_cancelled_is_in_no_further_batch)
+TEST_AHEAD(engine_scheduler, what_is_cancelled_is_in_no_further_batch, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -396,21 +397,27 @@ Test(engine_scheduler, what_is_cancelled_is_in_no_further_batch)
     cr_expect_eq(stats(e).rows - rows, 2);
     cr_expect_eq(o.items[1].finish, ENGINE_FINISH_CANCELLED);
     cr_expect_eq(o.items[1].done, 1);
-    cr_expect_eq(o.items[1].count, 5);
+    cr_expect_eq(o.items[1].count, 5 - fixture_lag(), "what was under way is dropped");
     cr_expect(engine_cancel(e, id, ENGINE_ALL_SAMPLES));
     rows = stats(e).rows;
     bool busy = true;
     cr_assert_eq(engine_step(e, &busy, NULL), PV_OK);
+    cr_expect_eq(o.done, 3);
+    run_all(e); /* steps under way come back, to nobody */
+    cr_assert_eq(engine_step(e, &busy, NULL), PV_OK);
     cr_expect_eq(stats(e).rows, rows);
     cr_expect_not(busy);
-    cr_expect_eq(o.done, 3);
+    cr_expect_eq(stats(e).tokens_surplus, 3 * fixture_lag());
+    cr_expect_eq(stats(e).rows, stats(e).tokens_computed + stats(e).tokens_surplus);
+    cr_expect_eq(fake.under_way, 0);
     cr_expect_eq(stats(e).pages_locked, 0);
     cr_expect_not(engine_cancel(e, id, ENGINE_ALL_SAMPLES));
     engine_close(e);
     outcomes_free(&o);
 }
 
-Test(engine_scheduler, a_prefix_whose_first_asker_left_is_computed_for_the_next)
+TEST_AHEAD(engine_scheduler, a_prefix_whose_first_asker_left_is_computed_for_the_next,
+           .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -440,7 +447,7 @@ Test(engine_scheduler, a_prefix_whose_first_asker_left_is_computed_for_the_next)
     outcomes_free(&want);
 }
 
-Test(engine_scheduler, close_reports_what_had_not_ended)
+TEST_AHEAD(engine_scheduler, close_reports_what_had_not_ended, .timeout = 60)
 {
     fake_reset();
     uint64_t live = pv_mem_live();
@@ -459,7 +466,7 @@ Test(engine_scheduler, close_reports_what_had_not_ended)
     submit(e, &r);
     engine_close(e);
     cr_expect_eq(a.items[1].finish, ENGINE_FINISH_CANCELLED);
-    cr_expect_eq(a.items[1].count, 3);
+    cr_expect_eq(a.items[1].count, 3 - fixture_lag());
     cr_expect(a.done == 2 && b.done == 2);
     cr_expect_eq(pv_mem_live(), live);
     outcomes_free(&a);

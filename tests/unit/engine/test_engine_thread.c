@@ -47,7 +47,8 @@ static engine_thread *open_thread(engine_model *m, waker *w)
     m->weights.config = &m->config;
     engine_thread *t = NULL;
     pv_error err = {0};
-    cr_assert_eq(engine_thread_open(&t, m, &fake_backend, NULL, wake, w, &err), PV_OK, "%s",
+    engine_options options = {.steps_ahead = fixture_ahead};
+    cr_assert_eq(engine_thread_open(&t, m, fixture_backend(), &options, wake, w, &err), PV_OK, "%s",
                  err.msg);
     return t;
 }
@@ -67,7 +68,7 @@ static engine_request ask_for(const uint32_t *prefix, outcomes *o)
     return r;
 }
 
-Test(engine_thread, gives_what_the_engine_gives, .timeout = 60)
+TEST_AHEAD(engine_thread, gives_what_the_engine_gives, .timeout = 60)
 {
     fake_reset();
     uint64_t live = pv_mem_live();
@@ -117,7 +118,7 @@ Test(engine_thread, gives_what_the_engine_gives, .timeout = 60)
     cr_expect_eq(pv_mem_live(), live);
 }
 
-Test(engine_thread, cancels_while_it_runs, .timeout = 60)
+TEST_AHEAD(engine_thread, cancels_while_it_runs, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -150,7 +151,7 @@ static void note_cached(engine *e, void *user)
     atomic_store((atomic_uint *)user, (unsigned)engine_cached(e, prefix, 20) + 1);
 }
 
-Test(engine_thread, close_delivers_and_runs_what_was_left, .timeout = 60)
+TEST_AHEAD(engine_thread, close_delivers_and_runs_what_was_left, .timeout = 60)
 {
     fake_reset();
     uint64_t live = pv_mem_live();
@@ -173,7 +174,7 @@ Test(engine_thread, close_delivers_and_runs_what_was_left, .timeout = 60)
     outcomes_free(&o);
 }
 
-Test(engine_thread, a_dead_device_is_reported_to_all, .timeout = 60)
+TEST_AHEAD(engine_thread, a_dead_device_is_reported_to_all, .timeout = 60)
 {
     fake_reset();
     fake.fail_at = 8;
@@ -219,7 +220,7 @@ static void *produce(void *user)
     return NULL;
 }
 
-Test(engine_thread, many_threads_may_submit, .timeout = 60)
+TEST_AHEAD(engine_thread, many_threads_may_submit, .timeout = 60)
 {
     fake_reset();
     engine_model m = fixture_model(false);
@@ -256,8 +257,9 @@ static pv_status attempt(void *user, pv_error *err)
     engine_model *m = user;
     m->weights.config = &m->config;
     engine_thread *t = NULL;
-    engine_options options = {.backend = {.kv_pages = 4, .max_rows = 32, .max_logit_rows = 4}};
-    pv_status status = engine_thread_open(&t, m, &fake_backend, &options, NULL, NULL, err);
+    engine_options options = {.backend = {.kv_pages = 4, .max_rows = 32, .max_logit_rows = 4},
+                              .steps_ahead = fixture_ahead};
+    pv_status status = engine_thread_open(&t, m, fixture_backend(), &options, NULL, NULL, err);
     if (status != PV_OK) {
         return status;
     }
@@ -282,7 +284,7 @@ static pv_status attempt(void *user, pv_error *err)
     return status;
 }
 
-Test(engine_thread, every_allocation_may_fail, .timeout = 120)
+TEST_AHEAD(engine_thread, every_allocation_may_fail, .timeout = 120)
 {
     fake_reset();
     engine_model m = fixture_model(true);
