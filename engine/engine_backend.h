@@ -50,7 +50,7 @@ typedef enum engine_precision {
 } engine_precision;
 
 typedef enum engine_kv_type {
-    ENGINE_KV_AUTO, /* the backend's choice. cpu: float32. cuda: bf16 for bf16 and fp8 models */
+    ENGINE_KV_AUTO, /* the backend's choice. cpu: float32. cuda: bf16 (fast kernels) or float32 (generic) */
     ENGINE_KV_BF16, /* half the memory; rounds keys and values */
     ENGINE_KV_F32,
 } engine_kv_type;
@@ -60,7 +60,8 @@ typedef enum engine_kv_type {
 typedef enum engine_mla_form {
     ENGINE_MLA_ABSORBED, /* every row: keys and values stay latent (the default: keeps the invariant) */
     ENGINE_MLA_NAIVE_PREFILL, /* chunks of at least ENGINE_NAIVE_ROWS rows are up-projected: about a third of the
-                               * attention work in long prompts, but a row's last bits depend on its chunk */
+                               * attention work in long prompts, but a row's last bits depend on its chunk.
+                               * cuda: always absorbed */
 } engine_mla_form;
 
 enum { ENGINE_NAIVE_ROWS = 16 };

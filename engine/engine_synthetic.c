@@ -17,6 +17,7 @@ struct engine_synthetic {
     size_t block_capacity;
     uint8_t *
         fp8; /* random e4m3 numbers that matrices are cut from: a large model is filled at memory speed */
+    bool shapes; /* no numbers */
     bool failed;
 };
 
@@ -34,6 +35,9 @@ static float next_float(engine_synthetic *m)
 
 static void *allocate(engine_synthetic *m, size_t bytes)
 {
+    if (m->shapes) {
+        return m;
+    }
     if (m->failed || pv_grow((void **)&m->blocks, &m->block_capacity, m->block_count + 1,
                              sizeof *m->blocks) != 0) {
         m->failed = true;
@@ -66,7 +70,7 @@ static uint16_t f16_of(float f)
 
 static void fill(engine_synthetic *m, const engine_view *v, void *data, float amplitude, float mean)
 {
-    size_t n = (size_t)v->rows * v->cols;
+    size_t n = m->shapes ? 0 : (size_t)v->rows * v->cols;
     for (size_t i = 0; i < n; i++) {
         float f = mean + amplitude * next_float(m);
         if (v->dtype == ENGINE_DTYPE_F32) {
@@ -98,7 +102,7 @@ static void add_scales(engine_synthetic *m, engine_view *v, float amplitude)
     v->scale_cols = (v->cols + v->block_cols - 1) / v->block_cols;
     size_t n = (size_t)v->scale_rows * v->scale_cols;
     float *scale = allocate(m, n * sizeof *scale);
-    for (size_t i = 0; scale != NULL && i < n; i++) {
+    for (size_t i = 0; scale != NULL && !m->shapes && i < n; i++) {
         scale[i] = amplitude * (1.0F + 0.5F * next_float(m));
     }
     v->scale = scale;
@@ -112,7 +116,7 @@ static void add_fp8(engine_synthetic *m, engine_view *v, uint32_t rows, uint32_t
     uint8_t *data = allocate(m, bytes);
     *v = (engine_view){.data = data, .dtype = ENGINE_DTYPE_F8_E4M3, .rows = rows, .cols = cols};
     add_scales(m, v, amplitude / 8); /* the pattern's numbers are of size 8 or so */
-    for (size_t at = 0; data != NULL && at < bytes;) {
+    for (size_t at = 0; data != NULL && !m->shapes && at < bytes;) {
         size_t from = next(m) % FP8_PATTERN;
         size_t n = FP8_PATTERN - from < bytes - at ? FP8_PATTERN - from : bytes - at;
         memcpy(data + at, m->fp8 + from, n);
@@ -257,8 +261,8 @@ static bool is_known(engine_dtype d)
            d == ENGINE_DTYPE_F8_E4M3;
 }
 
-pv_status engine_synthetic_open(engine_synthetic **out, const engine_config *config,
-                                engine_dtype matrices, uint64_t seed, pv_error *err)
+static pv_status open_model(engine_synthetic **out, const engine_config *config,
+                            engine_dtype matrices, uint64_t seed, bool shapes, pv_error *err)
 {
     if (!is_known(matrices)) {
         return pv_fail(err, PV_E_UNSUPPORTED, "no random weights of dtype %s",
@@ -271,6 +275,7 @@ pv_status engine_synthetic_open(engine_synthetic **out, const engine_config *con
     m->weights.config = config;
     m->matrices = matrices;
     m->state = seed;
+    m->shapes = shapes;
     m->fp8 = pv_malloc(FP8_PATTERN);
     m->weights.layers = pv_calloc(config->layers, sizeof *m->weights.layers);
     m->failed = m->fp8 == NULL || m->weights.layers == NULL;
@@ -285,6 +290,18 @@ pv_status engine_synthetic_open(engine_synthetic **out, const engine_config *con
     m->weights.plan.bytes_total += m->weights.plan.scale_bytes;
     *out = m;
     return PV_OK;
+}
+
+pv_status engine_synthetic_open(engine_synthetic **out, const engine_config *config,
+                                engine_dtype matrices, uint64_t seed, pv_error *err)
+{
+    return open_model(out, config, matrices, seed, false, err);
+}
+
+pv_status engine_synthetic_shapes(engine_synthetic **out, const engine_config *config,
+                                  engine_dtype matrices, pv_error *err)
+{
+    return open_model(out, config, matrices, 0, true, err);
 }
 
 void engine_synthetic_close(engine_synthetic *m)

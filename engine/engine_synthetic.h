@@ -17,6 +17,11 @@ typedef struct engine_synthetic engine_synthetic;
 PV_NODISCARD pv_status engine_synthetic_open(engine_synthetic **out, const engine_config *config,
                                              engine_dtype matrices, uint64_t seed, pv_error *err);
 
+/* The same without the numbers, for devices that make them up themselves: views have their shapes, and pointers that are
+ * not NULL and must not be read. */
+PV_NODISCARD pv_status engine_synthetic_shapes(engine_synthetic **out, const engine_config *config,
+                                               engine_dtype matrices, pv_error *err);
+
 /* NULL is allowed. */
 void engine_synthetic_close(engine_synthetic *model);
 
