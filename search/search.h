@@ -142,6 +142,7 @@ typedef struct search_node_view {
     double logprob; /* S of the best path                                       */
     uint32_t depth; /* L of the best path                                       */
     double score;
+    double cost; /* tactics in its smallest proof; infinite without one       */
     bool expanded, solved, dead, on_proof;
 } search_node_view;
 
@@ -153,6 +154,8 @@ typedef struct search_edge_view {
     const uint64_t *children; /* child_count node ids                                     */
     size_t child_count;
     const char *message; /* negatives only                                           */
+    bool smallest;       /* the first step of the smallest proof of `from`           */
+    bool on_proof;       /* part of the proof that search_proof() writes             */
 } search_edge_view;
 
 void search_visit(const search_run *run, void (*on_node)(void *, const search_node_view *),
