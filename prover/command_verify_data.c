@@ -12,13 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { JUDGED_AT_ONCE = 32 };
+enum { JUDGED_AT_ONCE = 96 };
 
 typedef struct checker {
     session s;
     const options *opt;
+    json_t *proved;     /* those of `rows` that have a proof */
     const json_t *rows; /* the sample: array of rows of kind "proof" */
-    size_t steps, alternatives, proofs, faults;
+    size_t steps, alternatives, solved, proofs, faults;
 } checker;
 
 static const char *text_of(const json_t *object, const char *field)
@@ -46,7 +47,9 @@ static pv_status take_row(void *user, const json_t *row, pv_error *err)
 {
     sampler *s = user;
     const char *key = text_of(row, "key");
-    if (strcmp(text_of(row, "kind"), "proof") != 0) {
+    bool open = strcmp(text_of(row, "kind"), "open") == 0 &&
+                json_array_size(json_object_get(row, "solved")) > 0;
+    if (strcmp(text_of(row, "kind"), "proof") != 0 && !open) {
         return PV_OK;
     }
     uint64_t order = pv_hash_bytes(key, strlen(key), s->seed) >> 1;
@@ -172,9 +175,8 @@ static const char *flaw_of(const trial_answer *a, const json_t *expected)
     if (a->kind != LEAN_TRY_CLOSED && a->kind != LEAN_TRY_OPEN) {
         return "the tactic fails";
     }
-    return same_states(a->next, json_object_get(expected, "next"))
-               ? NULL
-               : "the tactic leads to other states";
+    const json_t *next = json_object_get(expected, "next"); /* the trail has none */
+    return next == NULL || same_states(a->next, next) ? NULL : "the tactic leads to other states";
 }
 
 /* ---- the steps of a row ---- */
@@ -228,61 +230,95 @@ static pv_status check_pair(checker *c, const json_t *row, lean_state *state, co
     return status;
 }
 
-static pv_status check_place(checker *c, const json_t *row, const place *at, bool *seen,
-                             place **list, pv_error *err)
+/* Marks the entries of a list that are about this state, and checks them; `count` is raised for each. */
+static pv_status check_list(checker *c, const json_t *row, const place *at, const char *name,
+                            size_t *count, place **list, pv_error *err)
 {
-    const json_t *steps = json_object_get(row, "steps");
-    const json_t *others = json_object_get(row, "alternatives");
+    json_t *items = json_object_get(row, name);
     pv_status status = PV_OK;
-    for (size_t i = 0; i < json_array_size(steps) && status == PV_OK; i++) {
-        const json_t *step = json_array_get(steps, i);
-        if (seen[i] || strcmp(text_of(step, "state"), at->text) != 0) {
-            continue;
-        }
-        seen[i] = true;
-        c->steps++;
-        status = check_pair(c, row, at->state, step, list, err);
-        for (size_t k = 0; k < json_array_size(others) && status == PV_OK; k++) {
-            const json_t *other = json_array_get(others, k);
-            if ((size_t)json_integer_value(json_object_get(other, "step")) == i) {
-                c->alternatives++;
-                status = check_pair(c, row, at->state, other, NULL, err);
-            }
+    for (size_t i = 0; i < json_array_size(items) && status == PV_OK; i++) {
+        json_t *item = json_array_get(items, i);
+        if (json_object_get(item, "seen") == NULL &&
+            strcmp(text_of(item, "state"), at->text) == 0) {
+            json_object_set_new(item, "seen", json_true());
+            ++*count;
+            status = check_pair(c, row, at->state, item, list, err);
         }
     }
     return status;
 }
 
+/* Other tactics for the state of step `step`. */
+static pv_status check_alternatives(checker *c, const json_t *row, const place *at, size_t step,
+                                    pv_error *err)
+{
+    const json_t *others = json_object_get(row, "alternatives");
+    pv_status status = PV_OK;
+    for (size_t k = 0; k < json_array_size(others) && status == PV_OK; k++) {
+        const json_t *other = json_array_get(others, k);
+        if ((size_t)json_integer_value(json_object_get(other, "step")) == step) {
+            c->alternatives++;
+            status = check_pair(c, row, at->state, other, NULL, err);
+        }
+    }
+    return status;
+}
+
+static pv_status check_place(checker *c, const json_t *row, const place *at, place **list,
+                             pv_error *err)
+{
+    const json_t *steps = json_object_get(row, "steps");
+    size_t ignored = 0;
+    pv_status status = PV_OK;
+    for (size_t i = 0; i < json_array_size(steps) && status == PV_OK; i++) {
+        const json_t *step = json_array_get(steps, i);
+        if (json_object_get(step, "seen") == NULL &&
+            strcmp(text_of(step, "state"), at->text) == 0) {
+            status = check_alternatives(c, row, at, i, err);
+        }
+    }
+    if (status == PV_OK) {
+        status = check_list(c, row, at, "steps", &c->steps, list, err);
+    }
+    if (status == PV_OK) {
+        status = check_list(c, row, at, "solved", &c->solved, list, err);
+    }
+    return status == PV_OK ? check_list(c, row, at, "trail", &ignored, list, err) : status;
+}
+
+/* What was never reached is a fault. */
+static void tell_unseen(checker *c, const json_t *row, const char *name)
+{
+    const json_t *items = json_object_get(row, name);
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const json_t *item = json_array_get(items, i);
+        if (json_object_get(item, "seen") == NULL) {
+            tell_fault(c, row, "a state is not reached", text_of(item, "state"));
+        }
+    }
+}
+
 static pv_status walk(checker *c, const json_t *row, const hole *root, pv_error *err)
 {
-    size_t n = json_array_size(json_object_get(row, "steps"));
-    bool *seen = pv_calloc(n + 1, sizeof *seen);
     place *list = NULL;
     pv_buf text = {0};
     data_row_state((const char *const *)root->goals, root->goal_count, &text);
-    pv_status status = seen == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory")
-                                    : push(&list, root->state, pv_buf_text(&text), err);
+    pv_status status = push(&list, root->state, pv_buf_text(&text), err);
     while (list != NULL && status == PV_OK) {
-        place at = *list;
-        lean_state_ref(at.state);
-        at.text = pv_strdup(at.text);
-        pop(&list);
-        status = at.text == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory")
-                                 : check_place(c, row, &at, seen, &list, err);
-        lean_state_unref(at.state);
-        pv_free(at.text);
+        place *at = list;
+        list = at->next;
+        at->next = NULL;
+        status = check_place(c, row, at, &list, err);
+        pop(&at);
     }
     while (list != NULL) {
         pop(&list);
     }
-    for (size_t i = 0; i < n && status == PV_OK; i++) {
-        if (!seen[i]) {
-            const json_t *step = json_array_get(json_object_get(row, "steps"), i);
-            tell_fault(c, row, "a state is not reached", text_of(step, "state"));
-        }
+    if (status == PV_OK) {
+        tell_unseen(c, row, "steps");
+        tell_unseen(c, row, "solved");
     }
     pv_buf_release(&text);
-    pv_free(seen);
     return status;
 }
 
@@ -325,7 +361,7 @@ static pv_status judge_rows(checker *c, char *header, size_t from, size_t n, pv_
     char numbers[JUDGED_AT_ONCE][16];
     const char *names[JUDGED_AT_ONCE], *proofs[JUDGED_AT_ONCE];
     for (size_t i = 0; i < n; i++) {
-        const json_t *row = json_array_get(c->rows, from + i);
+        const json_t *row = json_array_get(c->proved, from + i);
         snprintf(numbers[i], sizeof numbers[i], "d%zu", i);
         names[i] = numbers[i];
         proofs[i] = text_of(row, "proof");
@@ -342,7 +378,7 @@ static pv_status judge_rows(checker *c, char *header, size_t from, size_t n, pv_
     if (status == PV_OK && accepted) {
         c->proofs += n;
     } else if (status == PV_OK && n == 1) {
-        tell_fault(c, json_array_get(c->rows, from), v.reason, v.message);
+        tell_fault(c, json_array_get(c->proved, from), v.reason, v.message);
     }
     verdict_release(&v);
     pv_buf_release(&original);
@@ -369,9 +405,14 @@ static pv_status check_rows(checker *c, lean_env *env, char *header, pv_error *e
     size_t n = json_array_size(c->rows);
     pv_status status = PV_OK;
     for (size_t i = 0; i < n && status == PV_OK; i++) {
-        status = check_steps(c, env, header, json_array_get(c->rows, i), err);
+        json_t *row = json_array_get(c->rows, i);
+        status = check_steps(c, env, header, row, err);
+        if (json_object_get(row, "proof") != NULL) {
+            json_array_append(c->proved, row);
+        }
         show(c, i);
     }
+    n = json_array_size(c->proved);
     for (size_t i = 0; i < n && status == PV_OK; i += JUDGED_AT_ONCE) {
         size_t m = n - i < JUDGED_AT_ONCE ? n - i : JUDGED_AT_ONCE;
         status = judge_rows(c, header, i, m, err);
@@ -425,19 +466,22 @@ static void report(const checker *c)
 {
     progress_clear();
     if (c->opt->json) {
-        printf("{\"rows\":%zu,\"steps\":%zu,\"alternatives\":%zu,\"proofs\":%zu,\"faults\":%zu}\n",
-               json_array_size(c->rows), c->steps, c->alternatives, c->proofs, c->faults);
-    } else {
-        printf("%s: %zu rows: %zu steps and %zu alternatives tried again, %zu proofs accepted, %zu "
-               "faults\n",
-               c->opt->arguments[0], json_array_size(c->rows), c->steps, c->alternatives, c->proofs,
+        printf("{\"rows\":%zu,\"steps\":%zu,\"alternatives\":%zu,\"solved\":%zu,\"proofs\":%zu,"
+               "\"faults\":%zu}\n",
+               json_array_size(c->rows), c->steps, c->alternatives, c->solved, c->proofs,
                c->faults);
+    } else {
+        printf("%s: %zu rows: %zu steps, %zu alternatives and %zu states aside tried again, %zu "
+               "proofs accepted, %zu "
+               "faults\n",
+               c->opt->arguments[0], json_array_size(c->rows), c->steps, c->alternatives, c->solved,
+               c->proofs, c->faults);
     }
 }
 
 static exit_code check_sample(const options *opt, const json_t *rows)
 {
-    checker c = {.opt = opt, .rows = rows};
+    checker c = {.opt = opt, .rows = rows, .proved = json_array()};
     pv_error err = {0};
     pv_status status =
         json_array_size(rows) == 0
@@ -447,6 +491,7 @@ static exit_code check_sample(const options *opt, const json_t *rows)
         status = check(&c, &err);
     }
     session_close(&c.s);
+    json_decref(c.proved);
     if (status != PV_OK) {
         return complain(&err);
     }

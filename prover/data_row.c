@@ -30,10 +30,16 @@ typedef struct edge_copy {
     json_t *next; /* the children's numbers */
 } edge_copy;
 
+typedef struct arrival { /* how a state is reached first */
+    size_t parent;       /* SIZE_MAX: it is the root */
+    const char *tactic;  /* of the graph */
+} arrival;
+
 typedef struct snapshot {
     json_t **states; /* texts, by number */
     double *costs;   /* of the smallest proof */
-    size_t count, states_capacity, costs_capacity;
+    arrival *arrivals;
+    size_t count, states_capacity, costs_capacity, arrivals_capacity;
     edge_copy *edges;
     size_t edge_count, edge_capacity;
     pv_buf text;
@@ -45,12 +51,14 @@ static void on_node(void *user, const search_node_view *view)
     snapshot *s = user;
     size_t n = s->count + 1;
     if (pv_grow((void **)&s->states, &s->states_capacity, n, sizeof *s->states) != 0 ||
-        pv_grow((void **)&s->costs, &s->costs_capacity, n, sizeof *s->costs) != 0) {
+        pv_grow((void **)&s->costs, &s->costs_capacity, n, sizeof *s->costs) != 0 ||
+        pv_grow((void **)&s->arrivals, &s->arrivals_capacity, n, sizeof *s->arrivals) != 0) {
         s->failed = true;
         return;
     }
     data_row_state(view->goals, view->goal_count, &s->text);
     s->states[s->count] = json_string(pv_buf_text(&s->text));
+    s->arrivals[s->count] = (arrival){(size_t)view->parent, view->arrived_by};
     s->costs[s->count++] = view->cost;
 }
 
@@ -91,6 +99,7 @@ static void release_snapshot(snapshot *s)
     }
     pv_free(s->states);
     pv_free(s->costs);
+    pv_free(s->arrivals);
     pv_free(s->edges);
     pv_buf_release(&s->text);
 }
@@ -243,17 +252,47 @@ static void add_alternative(const snapshot *s, const edge_copy *edge, int step, 
     }
 }
 
-static void add_solved(const snapshot *s, const edge_copy *edge, json_t *solved)
+static bool has_pair(const json_t *list, const json_t *state, const char *tactic)
 {
-    if (solved == NULL || json_array_size(solved) >= SIDES_MAX) {
-        return;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        if (strcmp(json_string_value(json_object_get(item, "tactic")), tactic) == 0 &&
+            json_equal(json_object_get(item, "state"), state)) {
+            return true;
+        }
     }
-    json_array_append_new(solved, json_pack("{s:O,s:s,s:o}", "state", s->states[edge->from],
-                                            "tactic", edge->tactic, "next", next_states(s, edge)));
+    return false;
 }
 
-void data_row_sides(const search_run *run, const json_t *steps, size_t negatives, json_t *failed,
-                    json_t *alternatives, json_t *solved)
+/* The way from the root to a state. */
+static void add_trail(const snapshot *s, size_t to, json_t *trail)
+{
+    for (size_t at = to; s->arrivals[at].tactic != NULL; at = s->arrivals[at].parent) {
+        const arrival *last = &s->arrivals[at];
+        json_t *state = s->states[last->parent];
+        if (!has_pair(trail, state, last->tactic)) {
+            json_array_append_new(trail,
+                                  json_pack("{s:O,s:s}", "state", state, "tactic", last->tactic));
+        }
+    }
+}
+
+static void add_solved(const snapshot *s, const edge_copy *edge, data_row_sides_out *out)
+{
+    json_t *state = s->states[edge->from];
+    if (out->solved == NULL || json_array_size(out->solved) >= SIDES_MAX ||
+        has_pair(out->solved, state, edge->tactic)) {
+        return;
+    }
+    json_array_append_new(out->solved, json_pack("{s:O,s:s,s:o}", "state", state, "tactic",
+                                                 edge->tactic, "next", next_states(s, edge)));
+    if (out->trail != NULL) {
+        add_trail(s, edge->from, out->trail);
+    }
+}
+
+void data_row_sides(const search_run *run, const json_t *steps, size_t negatives,
+                    data_row_sides_out *out)
 {
     snapshot s;
     take_snapshot(&s, run);
@@ -262,11 +301,11 @@ void data_row_sides(const search_run *run, const json_t *steps, size_t negatives
         int step = step_of(steps, s.states[edge->from]);
         bool good = edge->kind == SEARCH_CLOSED || edge->kind == SEARCH_OPEN;
         if (step >= 0 && !good) {
-            add_failed(edge, step, negatives, failed);
+            add_failed(edge, step, negatives, out->failed);
         } else if (step >= 0 && proves(&s, edge)) {
-            add_alternative(&s, edge, step, steps, alternatives);
+            add_alternative(&s, edge, step, steps, out->alternatives);
         } else if (step < 0 && edge->smallest && isfinite(s.costs[edge->from])) {
-            add_solved(&s, edge, solved);
+            add_solved(&s, edge, out);
         }
     }
     release_snapshot(&s);

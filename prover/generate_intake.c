@@ -134,6 +134,24 @@ static void take_statement(generator *g, generate_block *block, const char *name
     g->queued++;
 }
 
+/* How many of the theorem's mutants come before this one in the order of the seed. */
+static size_t rank_of(const generator *g, const lean_library_theorem *thm, size_t n)
+{
+    size_t before = 0;
+    uint64_t own = pv_mix64(thm->statements[n].key.lo ^ g->opt->seed);
+    for (size_t i = 0; i < thm->statement_count; i++) {
+        before += strcmp(thm->statements[i].kind, "theorem") != 0 &&
+                  pv_mix64(thm->statements[i].key.lo ^ g->opt->seed) < own;
+    }
+    return before;
+}
+
+static bool is_chosen(const generator *g, const lean_library_theorem *thm, size_t n)
+{
+    return g->opt->variants == 0 || strcmp(thm->statements[n].kind, "theorem") == 0 ||
+           rank_of(g, thm, n) < g->opt->variants;
+}
+
 static void take_theorem(generator *g, generate_block *block, const lean_library_theorem *thm,
                          const pv_key *key)
 {
@@ -147,7 +165,9 @@ static void take_theorem(generator *g, generate_block *block, const lean_library
         root = thm->statements[0].key;
     }
     for (size_t i = 0; i < thm->statement_count; i++) {
-        take_statement(g, block, name, root, &thm->statements[i]);
+        if (is_chosen(g, thm, i)) {
+            take_statement(g, block, name, root, &thm->statements[i]);
+        }
     }
 }
 

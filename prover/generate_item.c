@@ -434,12 +434,11 @@ static json_t *proof_row(const generate_item *item)
 {
     json_t *row = generate_row(item->g, "proof", item->statement);
     json_t *steps = data_row_steps(item->proved->run);
-    json_t *failed = json_array(), *others = json_array(), *solved = json_array();
+    data_row_sides_out sides = {json_array(), json_array(), json_array(), json_array()};
     const quest *all[] = {item->proved, &item->main, &item->cheap};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (all[i]->run != NULL && (i == 0 || all[i] != item->proved)) {
-            data_row_sides(all[i]->run, steps, (size_t)item->g->opt->negatives, failed, others,
-                           solved);
+            data_row_sides(all[i]->run, steps, (size_t)item->g->opt->negatives, &sides);
         }
     }
     bool cheap = json_array_size(steps) == 1 &&
@@ -451,9 +450,10 @@ static json_t *proof_row(const generate_item *item)
                         json_pack("{s:I,s:I}", "found", (json_int_t)item->found, "kept",
                                   (json_int_t)json_array_size(steps)));
     json_object_set_new(row, "steps", steps);
-    json_object_set_new(row, "failed", failed);
-    json_object_set_new(row, "alternatives", others);
-    json_object_set_new(row, "solved", solved);
+    json_object_set_new(row, "failed", sides.failed);
+    json_object_set_new(row, "alternatives", sides.alternatives);
+    json_object_set_new(row, "solved", sides.solved);
+    json_object_set_new(row, "trail", sides.trail);
     json_object_set(row, "unused", item->unused);
     set_provenance(item, row);
     return row;
@@ -623,14 +623,15 @@ static void write_open(generate_item *item, search_state state)
     json_t *row = generate_row(item->g, "open", item->statement);
     search_stats stats;
     search_stats_of(item->main.run, &stats);
-    json_t *solved = json_array();
-    data_row_sides(item->main.run, NULL, 0, NULL, NULL, solved);
+    data_row_sides_out sides = {.solved = json_array(), .trail = json_array()};
+    data_row_sides(item->main.run, NULL, 0, &sides);
     const char *why = state == SEARCH_BUDGET   ? search_budget_spent(item->main.run)
                       : state == SEARCH_BROKEN ? search_failure(item->main.run)->msg
                                                : search_state_name(state);
     json_object_set_new(row, "why", json_string(item->selfish > 0 ? "self" : why));
     json_object_set_new(row, "header", json_string(item->g->header));
-    json_object_set_new(row, "solved", solved);
+    json_object_set_new(row, "solved", sides.solved);
+    json_object_set_new(row, "trail", sides.trail);
     json_object_set_new(row, "spent",
                         json_pack("{s:f,s:f,s:I,s:I}", "seconds",
                                   (double)(pv_clock_ms() - item->started_ms) / 1000, "lean_seconds",

@@ -10,7 +10,8 @@
 #include <string.h>
 
 enum {
-    BATCH_MAX = 32,
+    BATCH_MAX =
+        96, /* a fresh process costs seconds, and most of a judgement does not grow with the batch */
     BATCH_DEADLINE_MS = 300000,
 };
 

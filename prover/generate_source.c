@@ -79,6 +79,15 @@ static generate_block *add_block(generator *g, const char *module, const char *i
     return block;
 }
 
+/* What else decides which statements a block has. */
+static void put_choice(const generator *g, pv_buf *id)
+{
+    const options *opt = g->opt;
+    pv_buf_printf(id, "%s:%s:%s:%llu:%llu", opt->mutations, opt->pattern, opt->shard,
+                  (unsigned long long)opt->variants,
+                  (unsigned long long)(opt->variants == 0 ? 0 : opt->seed));
+}
+
 static bool is_below(const char *module, const char *prefix)
 {
     size_t n = strlen(prefix);
@@ -104,9 +113,8 @@ static void take_modules(void *user, const lean_library *library)
         for (uint64_t at = 0; is_wanted(g, module->name) && at < module->theorem_count;
              at += BLOCK_THEOREMS) {
             pv_buf_clear(&id);
-            pv_buf_printf(&id, "%s:%llu:%d:%s:%s:%llu/%llu", module->name, (unsigned long long)at,
-                          BLOCK_THEOREMS, g->opt->mutations, g->opt->pattern,
-                          (unsigned long long)g->shard, (unsigned long long)g->shards);
+            pv_buf_printf(&id, "%s:%llu:%d:", module->name, (unsigned long long)at, BLOCK_THEOREMS);
+            put_choice(g, &id);
             generate_block *block = add_block(g, module->name, pv_buf_text(&id));
             if (block == NULL) {
                 pv_fail(&g->failure, PV_E_NOMEM, "out of memory");
@@ -144,8 +152,8 @@ static pv_status add_text(generator *g, const char *path, const char *name, cons
     pv_key key = pv_key_of(text, n);
     char hex[33];
     pv_key_format(key, hex);
-    pv_buf_printf(&id, "%s:%s:%s:%llu/%llu", path, hex, g->opt->mutations,
-                  (unsigned long long)g->shard, (unsigned long long)g->shards);
+    pv_buf_printf(&id, "%s:%s:", path, hex);
+    put_choice(g, &id);
     generate_block *block = add_block(g, path, pv_buf_text(&id));
     pv_buf_release(&id);
     if (block != NULL) {

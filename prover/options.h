@@ -46,6 +46,8 @@ enum {
       "the statements of a file: FILE.lean, or JSON lines with `statement` or `formal_statement`") \
     X(FOR_GENERATE, TEXT, mutations, "--mutations", "LIST", "all", 0, 0,                           \
       "mutations of each statement, with commas between them; all; none (docs/protocol.md)")       \
+    X(FOR_GENERATE, COUNT, variants, "--variants", "N", "0", 0, 1e6,                               \
+      "mutants of one theorem, chosen by --seed (0: all)")                                         \
     X(FOR_GENERATE, LIST, exclude, "--exclude", "FILE.jsonl", "", 0, 0,                            \
       "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
     X(FOR_GENERATE, TEXT, shard, "--shard", "I/N", "0/1", 0, 0,                                    \
@@ -66,7 +68,7 @@ enum {
       "proof states kept for each statement")                                                      \
     X(FOR_GENERATE, COUNT, expansions, "--expansions", "N", "12", 1, 1e9,                          \
       "states expanded for each statement")                                                        \
-    X(FOR_GENERATE, NUMBER, generate_lean_seconds, "--lean-seconds", "SECONDS", "3", 0, 1e7,       \
+    X(FOR_GENERATE, NUMBER, generate_lean_seconds, "--lean-seconds", "SECONDS", "1", 0, 1e7,       \
       "time inside Lean for each statement (0: no limit)")                                         \
     X(FOR_GENERATE, COUNT, generate_width, "--width", "N", "48", 1, 10000,                         \
       "candidates asked for in each state")                                                        \

@@ -139,8 +139,10 @@ typedef struct search_node_view {
     pv_key key;
     const char *const *goals;
     size_t goal_count;
-    double logprob; /* S of the best path                                       */
-    uint32_t depth; /* L of the best path                                       */
+    double logprob;  /* S of the best path                                       */
+    uint32_t depth;  /* L of the best path                                       */
+    uint64_t parent; /* the node before it on the best path; UINT64_MAX: the problem's own part */
+    const char *arrived_by; /* the tactic that leads here from there; NULL             */
     double score;
     double cost; /* tactics in its smallest proof; infinite without one       */
     bool expanded, solved, dead, on_proof;

@@ -19,12 +19,17 @@ static bool view_node(visitor *v, uint32_t id, search_node_view *view)
         return false;
     }
     search_node_goals(node, v->goals);
+    const search_edge *edge =
+        node->best_edge == SEARCH_NONE ? NULL : search_edge_at(v->graph, node->best_edge);
+    bool has_parent = edge != NULL && edge->from != SEARCH_NONE;
     *view = (search_node_view){.id = id,
                                .key = node->key,
                                .goals = v->goals,
                                .goal_count = node->goal_count,
                                .logprob = node->logprob,
                                .depth = node->depth,
+                               .parent = has_parent ? edge->from : UINT64_MAX,
+                               .arrived_by = has_parent ? edge->tactic : NULL,
                                .score = search_graph_score(v->graph, node, 0),
                                .cost = v->extract->cost[id],
                                .expanded = search_node_is(node, SEARCH_NODE_EXPANDED) ||
