@@ -17,6 +17,7 @@ typedef struct trial {
     char **texts;              /* count tactics for Lean */
     size_t count, sent, first; /* those sent so far; the first of those that Lean has now */
     bool cancelled;
+    bool closed; /* one of them closed the state: the search uses none of those behind it */
     size_t *index;
     bool *answered;
 } trial;
@@ -138,7 +139,7 @@ static pv_status send_chunk(trial *t, pv_error *err)
 static void end_chunk(trial *t, const pv_error *failure)
 {
     pv_error err = {0};
-    if (failure == NULL && t->sent < t->count && !t->cancelled) {
+    if (failure == NULL && t->sent < t->count && !t->cancelled && !t->closed) {
         if (send_chunk(t, &err) == PV_OK) {
             return;
         }
@@ -161,6 +162,7 @@ static void on_tried(void *user, lean_ticket ticket, size_t index, const lean_tr
         end_chunk(t, failure);
     } else if (tried != NULL && !t->answered[at]) {
         t->answered[at] = true;
+        t->closed = t->closed || tried->kind == LEAN_TRY_CLOSED;
         deliver_tried(t, t->index[at], tried);
     }
 }
