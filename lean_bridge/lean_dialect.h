@@ -45,6 +45,7 @@ typedef struct lean_call {
     const char *const *mutations; /* STATEMENTS, MUTATE */
     size_t mutation_count;
     uint64_t skip, limit; /* STATEMENTS */
+    bool no_absurd;       /* STATEMENTS, MUTATE */
     /* progress, kept by the dialect */
     size_t answered; /* TRY: items so far, so the index of the tactic that Lean works on */
     bool abandoned;  /* set by the owner: nobody wants the rest, send nothing more */

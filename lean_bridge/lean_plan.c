@@ -131,6 +131,7 @@ static void plan_library(const lean_job *job, lean_step *step)
     step->call.name = request->name;
     step->call.mutations = request->mutations;
     step->call.mutation_count = request->mutation_count;
+    step->call.no_absurd = request->no_absurd;
     step->call.skip = request->skip;
     step->call.limit = request->limit;
     step->deadline_ms = request->deadline_ms;

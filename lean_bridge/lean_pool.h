@@ -153,6 +153,7 @@ typedef struct lean_library_request {
     uint64_t skip, limit;         /* STATEMENTS                                        */
     const char *text;             /* MUTATE, USAGE                                     */
     const char *name;             /* MUTATE, USAGE                                     */
+    bool no_absurd;               /* STATEMENTS, MUTATE: leave those texts out */
     const char *const *mutations; /* mutation_count names: STATEMENTS, MUTATE          */
     size_t mutation_count;
     uint64_t deadline_ms; /* of the whole answer; 0 = 120000                   */

@@ -53,6 +53,14 @@ static void put_check(pv_buf *out, const lean_call *call)
     put_number(out, "heartbeats", call->heartbeats);
 }
 
+static void put_mutations(pv_buf *out, const lean_call *call)
+{
+    put_texts(out, "mutations", call->mutations, call->mutation_count);
+    if (call->no_absurd) {
+        put_number(out, "absurd", 0);
+    }
+}
+
 static void put_theorem(pv_buf *out, const lean_call *call)
 {
     put_number(out, "env", call->env);
@@ -92,11 +100,11 @@ static void put_fields(pv_buf *out, const lean_call *call)
         put_text(out, "module", call->text);
         put_number(out, "skip", call->skip);
         put_number(out, "limit", call->limit);
-        put_texts(out, "mutations", call->mutations, call->mutation_count);
+        put_mutations(out, call);
         break;
     case LEAN_OP_MUTATE:
         put_theorem(out, call);
-        put_texts(out, "mutations", call->mutations, call->mutation_count);
+        put_mutations(out, call);
         break;
     case LEAN_OP_USAGE:
         put_theorem(out, call);

@@ -220,18 +220,22 @@ static size_t entries_for(const json_t *list, int step, const char *tactic, bool
     return n;
 }
 
+json_t *data_row_failure(int step, const char *tactic, search_outcome_kind kind,
+                         const char *message)
+{
+    return json_pack("{s:i,s:s,s:s,s:o}", "step", step, "tactic", tactic, "class",
+                     data_row_error_class(kind, message), "message", cut_message(message));
+}
+
 static void add_failed(const edge_copy *edge, int step, size_t most, json_t *failed)
 {
     bool has = false;
     /* A worker that was lost or a request that was cancelled says nothing about the tactic. */
-    if (failed == NULL || edge->kind == SEARCH_LOST ||
-        entries_for(failed, step, edge->tactic, &has) >= most || has) {
-        return;
+    if (failed != NULL && edge->kind != SEARCH_LOST &&
+        entries_for(failed, step, edge->tactic, &has) < most && !has) {
+        json_array_append_new(failed,
+                              data_row_failure(step, edge->tactic, edge->kind, edge->message));
     }
-    json_array_append_new(failed,
-                          json_pack("{s:i,s:s,s:s,s:o}", "step", step, "tactic", edge->tactic,
-                                    "class", data_row_error_class(edge->kind, edge->message),
-                                    "message", cut_message(edge->message)));
 }
 
 static void add_alternative(const snapshot *s, const edge_copy *edge, int step, const json_t *steps,

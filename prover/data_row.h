@@ -25,6 +25,10 @@ typedef struct data_row_sides_out {
 void data_row_sides(const search_run *run, const json_t *steps, size_t negatives,
                     data_row_sides_out *out);
 
+/* One entry of `failed`. */
+json_t *data_row_failure(int step, const char *tactic, search_outcome_kind kind,
+                         const char *message);
+
 /* A word for what went wrong: "timeout", "lost", "no_op", "gate", "unknown", "type", "rewrite", "failed", ... Static. */
 const char *data_row_error_class(search_outcome_kind kind, const char *message);
 

@@ -33,7 +33,6 @@ typedef struct generate_block {
 typedef struct generate_statement {
     struct generate_statement *next;
     char *text;     /* "statement (a : Nat) : ..." */
-    char *absurd;   /* NULL: no hypothesis */
     char *mutation; /* "theorem", or what made it */
     char *name;     /* of the theorem it comes from */
     pv_key key, root;
@@ -48,7 +47,7 @@ typedef enum generate_stage {
     GENERATE_SEARCH,
     GENERATE_SHORTEN,
     GENERATE_USAGE,
-    GENERATE_ABSURD,
+    GENERATE_EXTRA,
     GENERATE_ENDING,
 } generate_stage;
 
@@ -60,7 +59,7 @@ typedef struct generate_item {
     bool pending; /* a question to Lean is out */
     pv_error failure;
     theorem_list opened;
-    quest cheap, main, shorten, absurd;
+    quest cheap, main, shorten;
     fixed_policy cheap_tactics, pieces;
     lean_known_failure *known;
     size_t known_count, known_capacity;
@@ -70,6 +69,10 @@ typedef struct generate_item {
     unsigned selfish; /* proofs refused because they use the theorem itself */
     bool uses_itself;
     json_t *unused, *used;
+    fixed_policy extra;    /* tactics tried last: first those that look for a contradiction */
+    size_t hopeless_count; /* so many of them */
+    bool contradictory;
+    json_t *more_failed, *more_alternatives; /* what the others gave */
     uint64_t started_ms;
 } generate_item;
 

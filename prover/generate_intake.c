@@ -45,7 +45,6 @@ static bool is_ours(const generator *g, pv_key root)
 void generate_statement_free(generate_statement *st)
 {
     pv_free(st->text);
-    pv_free(st->absurd);
     pv_free(st->mutation);
     pv_free(st->name);
     pv_free(st);
@@ -77,14 +76,12 @@ static generate_statement *copy_statement(const lean_statement *from, const char
         return NULL;
     }
     st->text = pv_strdup(from->text);
-    st->absurd = from->absurd == NULL ? NULL : pv_strdup(from->absurd);
     st->mutation = pv_strdup(from->kind);
     st->name = pv_strdup(name);
     st->key = from->key;
     st->root = root;
     st->block = block;
-    if (st->text == NULL || st->mutation == NULL || st->name == NULL ||
-        (from->absurd != NULL && st->absurd == NULL)) {
+    if (st->text == NULL || st->mutation == NULL || st->name == NULL) {
         generate_statement_free(st);
         return NULL;
     }
@@ -134,14 +131,32 @@ static void take_statement(generator *g, generate_block *block, const char *name
     g->queued++;
 }
 
-/* How many of the theorem's mutants come before this one in the order of the seed. */
+static uint64_t order_of(const generator *g, const lean_statement *mutant)
+{
+    return pv_mix64(mutant->key.lo ^ g->opt->seed);
+}
+
+/* How many mutants of its kind come before this one in the order of the seed. */
+static size_t rank_in_kind(const generator *g, const lean_library_theorem *thm, size_t n)
+{
+    const lean_statement *own = &thm->statements[n];
+    size_t before = 0;
+    for (size_t i = 0; i < thm->statement_count; i++) {
+        before += strcmp(thm->statements[i].kind, own->kind) == 0 &&
+                  order_of(g, &thm->statements[i]) < order_of(g, own);
+    }
+    return before;
+}
+
+/* The same among all: one of each kind comes before the second of any. */
 static size_t rank_of(const generator *g, const lean_library_theorem *thm, size_t n)
 {
-    size_t before = 0;
-    uint64_t own = pv_mix64(thm->statements[n].key.lo ^ g->opt->seed);
+    size_t own = rank_in_kind(g, thm, n), before = 0;
     for (size_t i = 0; i < thm->statement_count; i++) {
+        size_t rank = rank_in_kind(g, thm, i);
         before += strcmp(thm->statements[i].kind, "theorem") != 0 &&
-                  pv_mix64(thm->statements[i].key.lo ^ g->opt->seed) < own;
+                  (rank < own || (rank == own && order_of(g, &thm->statements[i]) <
+                                                     order_of(g, &thm->statements[n])));
     }
     return before;
 }

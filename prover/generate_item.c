@@ -1,6 +1,6 @@
 /* One statement's way. Each stage ends when its search is over or its question answered; the next turn goes on.
  *
- *   OPENING -> CHEAP -> CHEAP_END -> SEARCH -> SHORTEN -> USAGE -> ABSURD -> ENDING
+ *   OPENING -> CHEAP -> CHEAP_END -> SEARCH -> SHORTEN -> USAGE -> EXTRA -> ENDING
  *                \______________________________________/ ^
  *                  a proof; one that uses the theorem itself goes back to where it was found        */
 #include "data_row.h"
@@ -37,6 +37,9 @@ static void forget(generate_item *item)
     pv_free(item->proof);
     json_decref(item->unused);
     json_decref(item->used);
+    json_decref(item->more_failed);
+    json_decref(item->more_alternatives);
+    fixed_policy_release(&item->extra);
     generator *g = item->g;
     memset(item, 0, sizeof *item);
     item->g = g;
@@ -56,8 +59,8 @@ static void count_search(generator *g, const quest *q)
 static bool turn_ending(generate_item *item)
 {
     bool cheap = quest_end(&item->cheap), main = quest_end(&item->main),
-         shorten = quest_end(&item->shorten), absurd = quest_end(&item->absurd);
-    if (!cheap || !main || !shorten || !absurd || item->pending) {
+         shorten = quest_end(&item->shorten);
+    if (!cheap || !main || !shorten || item->pending) {
         return false;
     }
     if (item->statement != NULL) {
@@ -72,7 +75,6 @@ static void end_item(generate_item *item)
     count_search(item->g, &item->cheap);
     count_search(item->g, &item->main);
     count_search(item->g, &item->shorten);
-    count_search(item->g, &item->absurd);
     item->stage = GENERATE_ENDING;
 }
 
@@ -136,9 +138,6 @@ static void start_opening(generate_item *item)
     pv_buf text = {0};
     pv_error err = {0};
     data_text_theorem(&text, "statement", item->statement->text, "sorry");
-    if (item->statement->absurd != NULL) {
-        data_text_theorem(&text, "hopeless", item->statement->absurd, "sorry");
-    }
     item->stage = GENERATE_OPENING;
     item->started_ms = pv_clock_ms();
     item->pending = true;
@@ -151,10 +150,10 @@ static void start_opening(generate_item *item)
     pv_buf_release(&text);
 }
 
-static const hole *hole_of(const generate_item *item, size_t n)
+static const hole *hole_of(const generate_item *item)
 {
-    return n < item->opened.count && item->opened.items[n].hole_count == 1
-               ? &item->opened.items[n].holes[0]
+    return item->opened.count == 1 && item->opened.items[0].hole_count == 1
+               ? &item->opened.items[0].holes[0]
                : NULL;
 }
 
@@ -172,11 +171,11 @@ static search_options cheap_options(const generate_item *item)
 }
 
 static bool start_quest(generate_item *item, quest *q, search_policy policy,
-                        const search_options *how, const hole *target)
+                        const search_options *how)
 {
     pv_error err = {0};
-    size_t known = target == hole_of(item, 0) ? item->known_count : 0;
-    if (quest_start(q, &item->g->s, policy, how, target, item->known, known, &err) != PV_OK) {
+    if (quest_start(q, &item->g->s, policy, how, hole_of(item), item->known, item->known_count,
+                    &err) != PV_OK) {
         fail_item(item, &err);
         return false;
     }
@@ -188,7 +187,7 @@ static bool turn_opening(generate_item *item)
     if (item->pending) {
         return false;
     }
-    const hole *target = hole_of(item, 0);
+    const hole *target = hole_of(item);
     if (item->failure.status == PV_OK && target == NULL) {
         pv_fail(&item->failure, PV_E_INVALID, "the statement opens without a goal");
     }
@@ -200,8 +199,7 @@ static bool turn_opening(generate_item *item)
     if (!fixed_policy_add_cheap(&item->cheap_tactics, target->goals[0])) {
         pv_fail(&item->failure, PV_E_NOMEM, "out of memory");
         fail_item(item, &item->failure);
-    } else if (start_quest(item, &item->cheap, fixed_policy_table(&item->cheap_tactics), &how,
-                           target)) {
+    } else if (start_quest(item, &item->cheap, fixed_policy_table(&item->cheap_tactics), &how)) {
         item->stage = GENERATE_CHEAP;
     }
     return true;
@@ -384,8 +382,7 @@ static void start_shortening(generate_item *item)
     if (!gather_pieces(item)) {
         pv_fail(&item->failure, PV_E_NOMEM, "out of memory");
         fail_item(item, &item->failure);
-    } else if (start_quest(item, &item->shorten, fixed_policy_table(&item->pieces), &how,
-                           hole_of(item, 0))) {
+    } else if (start_quest(item, &item->shorten, fixed_policy_table(&item->pieces), &how)) {
         item->stage = GENERATE_SHORTEN;
     }
 }
@@ -434,7 +431,10 @@ static json_t *proof_row(const generate_item *item)
 {
     json_t *row = generate_row(item->g, "proof", item->statement);
     json_t *steps = data_row_steps(item->proved->run);
-    data_row_sides_out sides = {json_array(), json_array(), json_array(), json_array()};
+    data_row_sides_out sides = {
+        item->more_failed == NULL ? json_array() : json_incref(item->more_failed),
+        item->more_alternatives == NULL ? json_array() : json_incref(item->more_alternatives),
+        json_array(), json_array()};
     const quest *all[] = {item->proved, &item->main, &item->cheap};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (all[i]->run != NULL && (i == 0 || all[i] != item->proved)) {
@@ -477,30 +477,109 @@ static void finish_item(generate_item *item)
     end_item(item);
 }
 
-/* ---- contradiction ---- */
+/* ---- contradiction, and the other closing tactics ---- */
 
-static void start_absurd(generate_item *item)
+/* Whether something among the hypotheses can contradict something: a guess from the text, that errs towards yes. */
+static bool may_contradict(const char *goal)
 {
-    const hole *target = hole_of(item, 1);
-    if (target == NULL) {
-        finish_item(item);
-        return;
+    static const char *const signs[] = {"=", "≠", "≤", "<", "≥", ">", "∣",    "∈",
+                                        "∉", "∧", "¬", "∃", "∀", "↔", "False"};
+    const char *target = strstr(goal, "⊢");
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
+        const char *found = strstr(goal, signs[i]);
+        if (found != NULL && (target == NULL || found < target)) {
+            return true;
+        }
     }
-    search_options how = cheap_options(item);
-    if (start_quest(item, &item->absurd, fixed_policy_table(&item->cheap_tactics), &how, target)) {
-        item->stage = GENERATE_ABSURD;
+    return target == NULL ||
+           strstr(target, "→") != NULL; /* hypotheses that are not introduced yet */
+}
+
+/* The closing tactics that look at the hypotheses: with them in force a contradiction among these proves anything. */
+static bool add_hopeless(generate_item *item, bool cheap)
+{
+    static const char *const tactics[] = {"contradiction", "omega", "simp_all", "grind"};
+    const char *goal = hole_of(item)->goals[0];
+    bool ok = true;
+    for (size_t i = 0; i < sizeof tactics / sizeof *tactics && ok && may_contradict(goal); i++) {
+        /* A cheap proof by one of them needs no other to see what it saw. */
+        if (!cheap || strstr(item->proof, tactics[i]) != NULL) {
+            pv_buf text = {0};
+            pv_buf_printf(&text, "intros; exfalso; %s", tactics[i]);
+            ok = fixed_policy_add(&item->extra, pv_buf_text(&text));
+            pv_buf_release(&text);
+        }
+    }
+    item->hopeless_count = item->extra.count;
+    return ok;
+}
+
+/* The cheap tactics behind the one that was the first to close the state: they close it, too, or are negatives. */
+static bool add_later(generate_item *item)
+{
+    bool later = false, ok = true;
+    for (size_t i = 0; i < item->cheap_tactics.count && ok; i++) {
+        const char *tactic = item->cheap_tactics.tactics[i];
+        ok = !later || fixed_policy_add(&item->extra, tactic);
+        later = later || strcmp(tactic, item->proof) == 0;
+    }
+    return ok;
+}
+
+static void take_extra(generate_item *item, const char *tactic, const lean_tried *tried)
+{
+    if (tried->kind == LEAN_TRY_CLOSED) {
+        json_array_append_new(item->more_alternatives,
+                              json_pack("{s:i,s:s,s:[]}", "step", 0, "tactic", tactic, "next"));
+    } else if (tried->kind == LEAN_TRY_FAILED &&
+               json_array_size(item->more_failed) < item->g->opt->negatives) {
+        json_array_append_new(item->more_failed,
+                              data_row_failure(0, tactic, SEARCH_FAILED, tried->message));
     }
 }
 
-static bool turn_absurd(generate_item *item)
+static void on_extra(void *user, lean_ticket t, size_t index, const lean_tried *tried,
+                     const pv_error *failure)
 {
-    if (!quest_ready(&item->absurd)) {
+    generate_item *item = user;
+    (void)t;
+    (void)failure; /* what is missing is only missing */
+    if (tried == NULL) {
+        item->pending = false;
+    } else if (index < item->hopeless_count) {
+        item->contradictory = item->contradictory || tried->kind == LEAN_TRY_CLOSED;
+    } else {
+        item->g->tactics++;
+        item->g->lean_seconds += tried->ms / 1000;
+        take_extra(item, item->extra.tactics[index], tried);
+    }
+}
+
+static void start_extra(generate_item *item)
+{
+    pv_error err = {0};
+    bool cheap = item->proved == &item->cheap;
+    item->more_failed = json_array();
+    item->more_alternatives = json_array();
+    bool ok = add_hopeless(item, cheap) && (!cheap || add_later(item));
+    item->stage = GENERATE_EXTRA;
+    item->pending = true;
+    if (!ok || lean_try(hole_of(item)->state, (const char *const *)item->extra.tactics,
+                        item->extra.count, &item->ticket, on_extra, item, &err) != PV_OK) {
+        item->pending = false;
+        pv_fail(&err, PV_E_NOMEM, "out of memory");
+        fail_item(item, &err);
+    }
+}
+
+static bool turn_extra(generate_item *item)
+{
+    if (item->pending) {
         return false;
     }
-    search_state state = quest_pump(&item->absurd);
-    if (state == SEARCH_PROVED) {
+    if (item->contradictory) {
         drop_item(item, "contradictory", "the hypotheses contradict one another");
-    } else if (state != SEARCH_RUNNING) {
+    } else {
         finish_item(item);
     }
     return true;
@@ -537,7 +616,7 @@ static bool turn_usage(generate_item *item)
     } else if (item->uses_itself) {
         refuse_selfish(item);
     } else {
-        start_absurd(item);
+        start_extra(item);
     }
     return true;
 }
@@ -560,7 +639,7 @@ static void start_search(generate_item *item)
         .depth_max = (uint32_t)opt->depth,
         .seed = opt->seed,
     };
-    if (start_quest(item, &item->main, item->g->policy, &how, hole_of(item, 0))) {
+    if (start_quest(item, &item->main, item->g->policy, &how)) {
         item->stage = GENERATE_SEARCH;
     }
 }
@@ -694,8 +773,8 @@ bool generate_item_turn(generate_item *item)
         return turn_shorten(item);
     case GENERATE_USAGE:
         return turn_usage(item);
-    case GENERATE_ABSURD:
-        return turn_absurd(item);
+    case GENERATE_EXTRA:
+        return turn_extra(item);
     case GENERATE_ENDING:
         return turn_ending(item);
     }

@@ -320,8 +320,11 @@ static pv_status exclude_row(void *user, const json_t *row, pv_error *err)
     pv_status status = PV_OK;
     pv_error why = {0};
     if (statement_of_row(row, &text, name, sizeof name)) {
-        lean_library_request request = {
-            .kind = LEAN_MUTATE, .text = pv_buf_text(&text), .name = name, .deadline_ms = 60000};
+        lean_library_request request = {.kind = LEAN_MUTATE,
+                                        .text = pv_buf_text(&text),
+                                        .name = name,
+                                        .no_absurd = true,
+                                        .deadline_ms = 60000};
         status = ask_library(x->g, &request, take_excluded, x, &why);
         bool its_own = status == PV_E_INVALID || status == PV_E_PROTOCOL ||
                        status == PV_E_TIMEOUT || status == PV_E_LIMIT || status == PV_E_LOST;
@@ -378,6 +381,7 @@ static void fetch(generator *g, generate_block *block)
         .limit = block->limit,
         .text = block->text,
         .name = block->name,
+        .no_absurd = true, /* the states themselves are asked: generate_item.c */
         .mutations = g->mutations,
         .mutation_count = g->mutation_count,
     };

@@ -100,38 +100,42 @@ where
   | [] => none
   | m :: ms => if m.name == n then some m else named n ms
 
-/-- A statement as JSON; nothing when it cannot be written down. -/
-def jsonStatement (start : Command.State) (kind : String) (s : Statement) : IO (List Json) := do
+/-- A statement as JSON, with `absurd` or without; nothing when it cannot be written down. -/
+def jsonStatement (start : Command.State) (absurd : Bool) (kind : String) (s : Statement) : IO (List Json) := do
   match ← s.text? start with
   | none => pure []
   | some text => do
-    let absurd ← match ← runIn (freshScope start) "" 20000 (absurdOf s) with
-      | .ok (some a) => a.text? start
-      | _ => pure none
-    let fields := match absurd with
+    let hopeless ← if absurd then absurdText else pure none
+    let fields := match hopeless with
       | some t => [("absurd", Json.str t)]
       | none => []
     pure [Json.mkObj (("kind", Json.str kind) :: ("statement", Json.str text) :: ("key", Json.str s.key) :: fields)]
+where
+  /-- The contradiction of the hypotheses as text. -/
+  absurdText : IO (Option String) := do
+    match ← runIn (freshScope start) "" 20000 (absurdOf s) with
+    | .ok (some a) => a.text? start
+    | _ => pure none
 
 /-- Several statements as JSON. -/
-def jsonStatements (start : Command.State) (kind : String) : List Statement → IO (List Json)
+def jsonStatements (start : Command.State) (absurd : Bool) (kind : String) : List Statement → IO (List Json)
   | [] => pure []
   | s :: ss => do
-    let here ← jsonStatement start kind s
-    let rest ← jsonStatements start kind ss
+    let here ← jsonStatement start absurd kind s
+    let rest ← jsonStatements start absurd kind ss
     pure (joinLists here rest)
 
 /-- What several mutations make of a statement, as JSON. -/
-def jsonMutants (start : Command.State) (s : Statement) (other : Option Statement) : List Mutation → IO (List Json)
+def jsonMutants (start : Command.State) (absurd : Bool) (s : Statement) (other : Option Statement) : List Mutation → IO (List Json)
   | [] => pure []
   | m :: ms => do
     let made ← m.apply (freshScope start) s other
-    let here ← jsonStatements start m.name made
-    let rest ← jsonMutants start s other ms
+    let here ← jsonStatements start absurd m.name made
+    let rest ← jsonMutants start absurd s other ms
     pure (joinLists here rest)
 
 /-- Theorems as JSON, each with its mutants; a theorem is composed with the one behind it. -/
-def jsonTheorems (start : Command.State) (chosen : List Mutation) : List Entry → Nat → IO (List Json)
+def jsonTheorems (start : Command.State) (absurd : Bool) (chosen : List Mutation) : List Entry → Nat → IO (List Json)
   | [], _ => pure []
   | _, 0 => pure []
   | v :: vs, limit + 1 => do
@@ -140,9 +144,9 @@ def jsonTheorems (start : Command.State) (chosen : List Mutation) : List Entry �
       | w :: _ => some w.statement
       | [] => none
     let name ← nameText v.name
-    let itself ← jsonStatement start "theorem" s
-    let mutants ← jsonMutants start s other chosen
-    let rest ← jsonTheorems start chosen vs limit
+    let itself ← jsonStatement start absurd "theorem" s
+    let mutants ← jsonMutants start absurd s other chosen
+    let rest ← jsonTheorems start absurd chosen vs limit
     pure (Json.mkObj [("name", Json.str name), ("statements", jsonList (joinLists itself mutants))] :: rest)
 
 /-- A list without its first items. -/
@@ -158,12 +162,13 @@ def serveStatements (s : Session) (req : Json) : Answer Json := do
   let name ← strField req "module"
   let skip ← natFieldD req "skip" 0
   let limit ← natFieldD req "limit" 1000000
+  let absurd ← natFieldD req "absurd" 1
   let chosen ← chosenMutations (← strsField req "mutations")
   match moduleIndex? start.env name.toName with
   | none => refuse "bad_request" s!"the environment has no module '{name}'"
   | some i => do
     let all ← (writtenTheorems start (constantsOf start.env i) : IO _)
-    let found ← (jsonTheorems start chosen (dropItems skip all) limit : IO _)
+    let found ← (jsonTheorems start (absurd != 0) chosen (dropItems skip all) limit : IO _)
     pure (Json.mkObj [("theorems", jsonList found), ("total", jsonNat (countOf all))])
 
 /-- The theorem that a text states: the last constant its commands made. -/
@@ -186,11 +191,12 @@ def serveMutate (s : Session) (req : Json) : Answer Json := do
   let start ← s.env handle
   let text ← strField req "text"
   let name ← strField req "name"
+  let absurd ← natFieldD req "absurd" 1
   let chosen ← chosenMutations (← strsField req "mutations")
   let c ← statedBy start text name
   let statement : Statement := { levels := c.levelParams, type := c.type }
-  let itself ← (jsonStatement start "theorem" statement : IO _)
-  let mutants ← (jsonMutants start statement none chosen : IO _)
+  let itself ← (jsonStatement start (absurd != 0) "theorem" statement : IO _)
+  let mutants ← (jsonMutants start (absurd != 0) statement none chosen : IO _)
   pure (Json.mkObj [("statements", jsonList (joinLists itself mutants)), ("key", Json.str statement.key)])
 
 /-- The binders of a proof, opened like those of a statement. -/
