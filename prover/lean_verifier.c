@@ -75,7 +75,8 @@ static void deliver_tried(const trial *t, size_t index, const lean_tried *tried)
         .order = tried->order,
         .goal_count = tried->goal_count,
         .message = tried->message,
-        .lean_ms = tried->ms,
+        .lean_ms =
+            tried->kind == LEAN_TRY_TIMED_OUT && tried->ms <= 0 ? t->owner->killed_ms : tried->ms,
     };
     search_part *parts = pv_calloc(tried->part_count + 1, sizeof *parts);
     if (parts == NULL) {

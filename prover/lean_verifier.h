@@ -15,6 +15,8 @@ typedef struct lean_verifier {
     lean_pool *pool;
     size_t
         chunk; /* tactics sent to Lean at once, so that a search that is over wastes few; 0: all */
+    double
+        killed_ms; /* what a tactic counts for that was killed: Lean cannot say how long it took */
     const lean_state *known_state; /* tactics that are known to fail on this state (borrowed) */
     const lean_known_failure *known;
     size_t known_count;

@@ -14,6 +14,7 @@ pv_status quest_start(quest *q, session *s, search_policy policy, const search_o
     q->s = s;
     lean_verifier_init(&q->verifier, s->pool);
     q->verifier.chunk = QUEST_CHUNK;
+    q->verifier.killed_ms = (double)s->pool_options.deadline_ms;
     q->verifier.known_state = target->state;
     q->verifier.known = known;
     q->verifier.known_count = count;
