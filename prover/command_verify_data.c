@@ -358,7 +358,7 @@ static pv_status check_steps(checker *c, lean_env *env, char *header, const json
 static pv_status judge_rows(checker *c, char *header, size_t from, size_t n, pv_error *err)
 {
     pv_buf original = {0}, candidate = {0};
-    char numbers[JUDGED_AT_ONCE][16];
+    char numbers[JUDGED_AT_ONCE][24];
     const char *names[JUDGED_AT_ONCE], *proofs[JUDGED_AT_ONCE];
     for (size_t i = 0; i < n; i++) {
         const json_t *row = json_array_get(c->proved, from + i);

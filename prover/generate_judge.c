@@ -91,7 +91,7 @@ static void on_judged(void *user, const lean_judgement *judgement, const pv_erro
 static pv_status ask(generator *g, generate_batch *batch, pv_error *err)
 {
     pv_buf original = {0}, candidate = {0};
-    char numbers[BATCH_MAX][16];
+    char numbers[BATCH_MAX][24];
     const char *names[BATCH_MAX], *proofs[BATCH_MAX];
     for (size_t i = 0; i < batch->count; i++) {
         const generate_finished *f = batch->items[i];
@@ -132,7 +132,7 @@ static void start(generator *g, generate_batch *batch)
 static void accept_proof(generator *g, generate_finished *f, const json_t *axioms, size_t n,
                          lean_level level)
 {
-    char name[16];
+    char name[24];
     snprintf(name, sizeof name, "d%zu", n);
     json_t *provenance = json_object_get(f->row, "provenance");
     json_t *own = json_object_get(axioms, name);

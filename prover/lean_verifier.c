@@ -1,6 +1,7 @@
 #include "lean_verifier.h"
 
 #include "lean_gate.h"
+#include "pv_log.h"
 #include "pv_mem.h"
 #include "search.h"
 
@@ -163,6 +164,9 @@ static void on_tried(void *user, lean_ticket ticket, size_t index, const lean_tr
         end_chunk(t, failure);
     } else if (tried != NULL && !t->answered[at]) {
         t->answered[at] = true;
+        if (tried->kind == LEAN_TRY_TIMED_OUT) {
+            pv_log(PV_LOG_DEBUG, "a tactic took too long (%.0f ms): %s", tried->ms, t->texts[at]);
+        }
         t->closed = t->closed || tried->kind == LEAN_TRY_CLOSED;
         deliver_tried(t, t->index[at], tried);
     }
