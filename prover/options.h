@@ -74,7 +74,7 @@ enum {
       "candidates asked for in each state")                                                        \
     X(FOR_GENERATE, NUMBER, generate_tactic_timeout, "--tactic-timeout", "SECONDS", "4", 0.1, 1e6, \
       "wall time of one tactic; Lean is killed past it")                                           \
-    X(FOR_GENERATE, COUNT, generate_heartbeats, "--heartbeats", "N", "5000", 0, 1e9,              \
+    X(FOR_GENERATE, COUNT, generate_heartbeats, "--heartbeats", "N", "5000", 0, 1e9,               \
       "Lean's maxHeartbeats for one tactic (0: no limit)")                                         \
     X(FOR_VERIFY_DATA, COUNT, sample, "--sample", "N", "500", 1, 1e12,                             \
       "rows to check, chosen by --seed")                                                           \
