@@ -223,11 +223,15 @@ static pv_status begin_text(lean_call *call, pv_buf *out, pv_error *err)
         return PV_OK;
     case LEAN_OP_FREE:
     case LEAN_OP_MEMORY:
+    case LEAN_OP_MODULES:
+    case LEAN_OP_STATEMENTS:
+    case LEAN_OP_MUTATE:
+    case LEAN_OP_USAGE:
         break;
     }
     return pv_fail(err, PV_E_UNSUPPORTED,
-                   "the community REPL can neither free states nor report its memory: use the Lean "
-                   "server that comes with the program");
+                   "the community REPL can neither free states, nor report its memory, nor list "
+                   "theorems: use the Lean server that comes with the program");
 }
 
 static pv_status begin(lean_call *call, pv_buf *out, pv_error *err)
@@ -265,6 +269,10 @@ static pv_status feed_op(lean_call *call, const json_t *json, pv_buf *out, lean_
         return lean_talk_feed_check(call, json, out, reply, err);
     case LEAN_OP_FREE:
     case LEAN_OP_MEMORY:
+    case LEAN_OP_MODULES:
+    case LEAN_OP_STATEMENTS:
+    case LEAN_OP_MUTATE:
+    case LEAN_OP_USAGE:
         break;
     }
     return PV_OK;

@@ -18,16 +18,22 @@ typedef enum lean_op {
     LEAN_OP_FREE,
     LEAN_OP_CHECK,
     LEAN_OP_MEMORY,
+    LEAN_OP_MODULES,
+    LEAN_OP_STATEMENTS,
+    LEAN_OP_MUTATE,
+    LEAN_OP_USAGE,
 } lean_op;
+
+enum { LEAN_OP_COUNT = LEAN_OP_USAGE + 1 };
 
 /* Zero what an operation does not use. All texts are borrowed until lean_dialect_ops.end, or until `abandoned` is set. */
 typedef struct lean_call {
     lean_op op;
     uint64_t id; /* 1 ... 2^53 - 1, random: a proof that prints a forged reply cannot guess it */
-    uint64_t heartbeats;              /* in thousands, as maxHeartbeats; 0 = unlimited */
-    uint64_t env;                     /* COMMAND, OPEN, CHECK */
-    uint64_t state;                   /* TRY */
-    const char *text;                 /* HEADER, COMMAND, OPEN */
+    uint64_t heartbeats; /* in thousands, as maxHeartbeats; 0 = unlimited */
+    uint64_t env;        /* COMMAND, OPEN, CHECK, and the questions about the library */
+    uint64_t state;      /* TRY */
+    const char *text;    /* HEADER, COMMAND, OPEN, MUTATE, USAGE; the module of STATEMENTS */
     const char *original, *candidate; /* CHECK */
     const char *const *names;         /* CHECK */
     size_t name_count;
@@ -35,6 +41,11 @@ typedef struct lean_call {
     size_t tactic_count;
     const uint64_t *states, *envs; /* FREE */
     size_t state_count, env_count;
+    const char *name;             /* MUTATE, USAGE */
+    const char *const *mutations; /* STATEMENTS, MUTATE */
+    size_t mutation_count;
+    uint64_t skip, limit; /* STATEMENTS */
+    bool no_absurd;       /* STATEMENTS, MUTATE */
     /* progress, kept by the dialect */
     size_t answered; /* TRY: items so far, so the index of the tactic that Lean works on */
     bool abandoned;  /* set by the owner: nobody wants the rest, send nothing more */
@@ -69,6 +80,7 @@ typedef struct lean_reply {
     lean_opened opened;   /* OPEN */
     lean_tried tried;     /* ITEM */
     lean_checked checked; /* CHECK */
+    lean_library library; /* MODULES, STATEMENTS, MUTATE, USAGE */
     /* Every part in the reply, in order: whoever owns states sets parts[i]->state from numbers[i]. */
     lean_part **parts;
     uint64_t *numbers;

@@ -237,6 +237,60 @@ pv_status lean_check(lean_env *env, const lean_check_request *request, lean_tick
     return submit(job, ticket, err);
 }
 
+static pv_status check_question(const lean_library_request *request, pv_error *err)
+{
+    bool by_text = request->kind == LEAN_MUTATE || request->kind == LEAN_USAGE;
+    pv_status status = PV_OK;
+    if (request->kind == LEAN_STATEMENTS) {
+        status = check_text(request->module, "the module", err);
+    } else if (by_text) {
+        status = check_text(request->text, "the text of the theorem", err);
+    }
+    if (status == PV_OK && by_text) {
+        status = check_text(request->name, "the theorem's name", err);
+    }
+    for (size_t i = 0; i < request->mutation_count && status == PV_OK; i++) {
+        status = check_text(request->mutations[i], "a mutation", err);
+    }
+    return status;
+}
+
+static void fill_question(lean_job *job, const lean_library_request *request)
+{
+    lean_library_request *copy = &job->library;
+    *copy = *request;
+    copy->module = request->module == NULL ? NULL : copy_text(job, request->module);
+    copy->text = request->text == NULL ? NULL : copy_text(job, request->text);
+    copy->name = request->name == NULL ? NULL : copy_text(job, request->name);
+    copy->mutations = copy_texts(job, request->mutations, request->mutation_count);
+    if (request->deadline_ms == 0) {
+        copy->deadline_ms = 120000;
+    }
+}
+
+pv_status lean_library_ask(lean_env *env, const lean_library_request *request, lean_ticket *ticket,
+                           lean_library_cb *cb, void *user, pv_error *err)
+{
+    if (env == NULL || request == NULL) {
+        return pv_fail(err, PV_E_MISUSE, "lean_library_ask: no env or no request");
+    }
+    pv_status status = check_open(env->pool, err);
+    if (status == PV_OK) {
+        status = check_question(request, err);
+    }
+    if (status != PV_OK) {
+        return status;
+    }
+    lean_job *job = job_new(env->pool, LEAN_JOB_LIBRARY, user);
+    if (job == NULL) {
+        return pv_fail(err, PV_E_NOMEM, "no memory for a request to Lean");
+    }
+    job->env = lean_env_ref(env);
+    fill_question(job, request);
+    job->on_library = cb;
+    return submit(job, ticket, err);
+}
+
 void lean_cancel(lean_pool *pool, lean_ticket ticket)
 {
     size_t index = (size_t)(ticket & UINT32_MAX);
@@ -301,6 +355,12 @@ static void call_back(lean_job *job, lean_reply *reply, const pv_error *failure)
         if (job->on_check != NULL) {
             job->on_check(job->user, job->ticket, failure == NULL ? &reply->checked : NULL,
                           failure);
+        }
+        break;
+    case LEAN_JOB_LIBRARY:
+        if (job->on_library != NULL) {
+            job->on_library(job->user, job->ticket, failure == NULL ? &reply->library : NULL,
+                            failure);
         }
         break;
     }

@@ -239,6 +239,8 @@ static void judge_checked(const runner *r, const lean_checked *checked, lean_jud
                                                                         : LEAN_LEVEL_COMPILED;
         out->axioms = checked->axioms;
         out->axiom_count = checked->axiom_count;
+        out->decls = checked->decls;
+        out->decl_count = checked->decl_count;
     }
 }
 

@@ -30,6 +30,9 @@ typedef struct lean_judgement { /* lives for the callback only */
     const char *message; /* refused: for people                                           */
     const char *const *axioms;
     size_t axiom_count;
+    const lean_checked_decl
+        *decls; /* each claimed declaration with its axioms; none when refused   */
+    size_t decl_count;
     bool sandboxed;
     const char *lean_version;
     double seconds;

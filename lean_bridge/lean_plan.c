@@ -117,6 +117,26 @@ static void plan_check(const lean_job *job, lean_step *step)
     step->deadline_ms = job->check.deadline_ms;
 }
 
+static void plan_library(const lean_job *job, lean_step *step)
+{
+    static const lean_op ops[] = {
+        [LEAN_MODULES] = LEAN_OP_MODULES,
+        [LEAN_STATEMENTS] = LEAN_OP_STATEMENTS,
+        [LEAN_MUTATE] = LEAN_OP_MUTATE,
+        [LEAN_USAGE] = LEAN_OP_USAGE,
+    };
+    const lean_library_request *request = &job->library;
+    step->call.op = ops[request->kind];
+    step->call.text = request->kind == LEAN_STATEMENTS ? request->module : request->text;
+    step->call.name = request->name;
+    step->call.mutations = request->mutations;
+    step->call.mutation_count = request->mutation_count;
+    step->call.no_absurd = request->no_absurd;
+    step->call.skip = request->skip;
+    step->call.limit = request->limit;
+    step->deadline_ms = request->deadline_ms;
+}
+
 void lean_plan(lean_job *job, const lean_slot *slot, lean_step *step)
 {
     uint64_t number = 0;
@@ -133,6 +153,8 @@ void lean_plan(lean_job *job, const lean_slot *slot, lean_step *step)
         plan_open(job->text, slot, step);
     } else if (job->kind == LEAN_JOB_CHECK) {
         plan_check(job, step);
+    } else if (job->kind == LEAN_JOB_LIBRARY) {
+        plan_library(job, step);
     }
     /* An ENV job is over once its env is there, and never comes here. */
     step->kind = LEAN_STEP_FINAL;

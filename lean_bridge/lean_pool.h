@@ -121,15 +121,74 @@ typedef struct lean_tried { /* the answer for one tactic; lives for the callback
 
 typedef enum lean_verdict { LEAN_ACCEPTED, LEAN_REJECTED } lean_verdict;
 
+typedef struct lean_checked_decl {
+    const char *name;
+    const char *const *axioms;
+    size_t axiom_count;
+} lean_checked_decl;
+
 typedef struct lean_checked { /* the judge's answer; lives for the callback only */
     lean_verdict verdict;
     const char *reason;        /* REJECTED: a word of docs/protocol.md; else NULL */
     const char *message;       /* REJECTED: for people */
     const char *const *axioms; /* ACCEPTED: all axioms used, each once */
     size_t axiom_count;
+    const lean_checked_decl *decls; /* ACCEPTED: each of `names` with its own axioms */
+    size_t decl_count;
     const lean_message *messages;
     size_t message_count;
 } lean_checked;
+
+/* A question about the theorems of an environment (docs/protocol.md has each). Zero what a question does not use. */
+typedef enum lean_library_kind {
+    LEAN_MODULES,    /* the imported modules that hold theorems                               */
+    LEAN_STATEMENTS, /* the theorems of `module` from number `skip` on, at most `limit`, as text */
+    LEAN_MUTATE,     /* the theorem `name` that `text` declares, and what mutations make of it */
+    LEAN_USAGE,      /* what the proof of the theorem `name` in `text` rests on               */
+} lean_library_kind;
+
+typedef struct lean_library_request {
+    lean_library_kind kind;
+    const char *module;           /* STATEMENTS                                        */
+    uint64_t skip, limit;         /* STATEMENTS                                        */
+    const char *text;             /* MUTATE, USAGE                                     */
+    const char *name;             /* MUTATE, USAGE                                     */
+    bool no_absurd;               /* STATEMENTS, MUTATE: leave those texts out */
+    const char *const *mutations; /* mutation_count names: STATEMENTS, MUTATE          */
+    size_t mutation_count;
+    uint64_t deadline_ms; /* of the whole answer; 0 = 120000                   */
+} lean_library_request;
+
+typedef struct lean_module {
+    const char *name;
+    uint64_t theorem_count;
+} lean_module;
+
+typedef struct lean_statement {
+    const char *kind;   /* "theorem", or the mutation that made it                    */
+    const char *text;   /* a theorem's header, its name is `statement`                */
+    const char *absurd; /* the same with `False` for its conclusion; NULL: no hypothesis */
+    pv_key key;         /* equal up to the names of bound variables                   */
+} lean_statement;
+
+typedef struct lean_library_theorem {
+    const char *name;                 /* "" for MUTATE */
+    const lean_statement *statements; /* itself first, where it can be written as text */
+    size_t statement_count;
+} lean_library_theorem;
+
+typedef struct lean_library {   /* the answer; lives for the callback only */
+    const lean_module *modules; /* MODULES */
+    size_t module_count;
+    const lean_library_theorem *theorems; /* STATEMENTS; MUTATE: one */
+    size_t theorem_count;
+    uint64_t total;            /* STATEMENTS: theorems of the module */
+    pv_key key;                /* MUTATE: of the theorem itself      */
+    const char *const *unused; /* USAGE: hypotheses that the proof does not need */
+    size_t unused_count;
+    const char *const *used; /* USAGE: theorems that the proof names           */
+    size_t used_count;
+} lean_library;
 
 /* Callbacks. `failure` is NULL on success; then the answer is not. */
 typedef void lean_env_cb(void *user, lean_ticket t, const lean_message *messages, size_t n,
@@ -141,6 +200,8 @@ typedef void lean_try_cb(void *user, lean_ticket t, size_t index, const lean_tri
                          const pv_error *failure);
 typedef void lean_check_cb(void *user, lean_ticket t, const lean_checked *checked,
                            const pv_error *failure);
+typedef void lean_library_cb(void *user, lean_ticket t, const lean_library *library,
+                             const pv_error *failure);
 
 /* Starts the workers on `loop` (borrowed; not running elsewhere). On success *out is the caller's until its close callback.
  * Blocks SIGPIPE in the calling thread, which is the loop's: a worker may die while it is written to.
@@ -191,6 +252,12 @@ typedef struct lean_check_request {
 PV_NODISCARD pv_status lean_check(lean_env *env, const lean_check_request *request,
                                   lean_ticket *ticket, lean_check_cb *cb, void *user,
                                   pv_error *err);
+
+/* Asks about theorems. Fails later with PV_E_INVALID (the text does not elaborate: Lean's message), PV_E_PROTOCOL (what is
+ * asked for is not there: no such module, mutation, or theorem in the text), PV_E_UNSUPPORTED (another server than ours). */
+PV_NODISCARD pv_status lean_library_ask(lean_env *env, const lean_library_request *request,
+                                        lean_ticket *ticket, lean_library_cb *cb, void *user,
+                                        pv_error *err);
 
 /* The request's callback runs soon, with what is there (PV_E_CANCELLED; for `try` LOST for what is missing). */
 void lean_cancel(lean_pool *pool, lean_ticket ticket);

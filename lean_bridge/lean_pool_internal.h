@@ -111,7 +111,8 @@ typedef enum lean_job_kind {
     LEAN_JOB_ENV,
     LEAN_JOB_OPEN,
     LEAN_JOB_TRY,
-    LEAN_JOB_CHECK
+    LEAN_JOB_CHECK,
+    LEAN_JOB_LIBRARY
 } lean_job_kind;
 
 struct lean_job {
@@ -130,16 +131,18 @@ struct lean_job {
     const char **tactics; /* TRY */
     size_t tactic_count, next_tactic;
     lean_check_request check;
+    lean_library_request library;
     lean_env_cb *on_env;
     lean_open_cb *on_open;
     lean_try_cb *on_try;
     lean_check_cb *on_check;
+    lean_library_cb *on_library;
     void *user;
     lean_arena arena; /* of the texts */
 };
 
 /* Ends the job: takes it out of the queue and its slot, calls back for the last time, frees it. `failure` NULL: success;
- * `reply` is then the answer of OPEN and CHECK. */
+ * `reply` is then the answer of OPEN, CHECK and LIBRARY. */
 void lean_job_end(lean_job *job, lean_reply *reply, const pv_error *failure);
 /* Gives the answer for the next tactic. */
 void lean_job_answer(lean_job *job, const lean_tried *tried);

@@ -53,6 +53,21 @@ static void put_check(pv_buf *out, const lean_call *call)
     put_number(out, "heartbeats", call->heartbeats);
 }
 
+static void put_mutations(pv_buf *out, const lean_call *call)
+{
+    put_texts(out, "mutations", call->mutations, call->mutation_count);
+    if (call->no_absurd) {
+        put_number(out, "absurd", 0);
+    }
+}
+
+static void put_theorem(pv_buf *out, const lean_call *call)
+{
+    put_number(out, "env", call->env);
+    put_text(out, "text", call->text);
+    put_text(out, "name", call->name);
+}
+
 static void put_fields(pv_buf *out, const lean_call *call)
 {
     switch (call->op) {
@@ -77,6 +92,23 @@ static void put_fields(pv_buf *out, const lean_call *call)
     case LEAN_OP_CHECK:
         put_check(out, call);
         break;
+    case LEAN_OP_MODULES:
+        put_number(out, "env", call->env);
+        break;
+    case LEAN_OP_STATEMENTS:
+        put_number(out, "env", call->env);
+        put_text(out, "module", call->text);
+        put_number(out, "skip", call->skip);
+        put_number(out, "limit", call->limit);
+        put_mutations(out, call);
+        break;
+    case LEAN_OP_MUTATE:
+        put_theorem(out, call);
+        put_mutations(out, call);
+        break;
+    case LEAN_OP_USAGE:
+        put_theorem(out, call);
+        break;
     case LEAN_OP_MEMORY:
         break;
     }
@@ -84,8 +116,9 @@ static void put_fields(pv_buf *out, const lean_call *call)
 
 pv_status lean_protocol_encode(const lean_call *call, pv_buf *out, pv_error *err)
 {
-    static const char *const names[] = {"header", "command", "open",  "try",
-                                        "free",   "check",   "memory"};
+    static const char *const names[LEAN_OP_COUNT] = {"header",     "command", "open",   "try",
+                                                     "free",       "check",   "memory", "modules",
+                                                     "statements", "mutate",  "usage"};
     size_t before = out->len;
     pv_buf_printf(out, "{\"id\":%llu,\"op\":\"%s\"", (unsigned long long)call->id, names[call->op]);
     put_fields(out, call);
@@ -286,6 +319,20 @@ static bool take_result(lean_reply *reply, const json_t *result)
     return tried->kind == LEAN_TRY_TIMED_OUT || strcmp(status, "failed") == 0;
 }
 
+/* The strings of an array; what is no string is left out. */
+static const char **take_texts(lean_reply *reply, const json_t *list, size_t *count)
+{
+    const char **texts = lean_arena_alloc(&reply->arena, json_array_size(list), sizeof *texts);
+    *count = 0;
+    for (size_t i = 0; texts != NULL && i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        char *copy = text == NULL ? NULL : lean_arena_text(&reply->arena, text, strlen(text));
+        texts[*count] = copy;
+        *count += copy != NULL;
+    }
+    return texts;
+}
+
 /* ---- check ------------------------------------------------------------------------------------------------------- */
 
 static bool has_text(const char *const *texts, size_t n, const char *text)
@@ -322,6 +369,20 @@ static void take_axioms(lean_reply *reply, const json_t *decls)
     reply->checked.axiom_count = count;
 }
 
+/* Each declaration with its own axioms. */
+static void take_checked_decls(lean_reply *reply, const json_t *list)
+{
+    size_t n = json_array_size(list);
+    lean_checked_decl *decls = lean_arena_alloc(&reply->arena, n, sizeof *decls);
+    for (size_t i = 0; decls != NULL && i < n; i++) {
+        const json_t *item = json_array_get(list, i);
+        decls[i].name = lean_json_text(&reply->arena, item, "name");
+        decls[i].axioms = take_texts(reply, json_object_get(item, "axioms"), &decls[i].axiom_count);
+    }
+    reply->checked.decls = decls;
+    reply->checked.decl_count = decls == NULL ? 0 : n;
+}
+
 /* Acceptance only on the very word: anything else is a rejection or a fault of the server. */
 static bool take_checked(lean_reply *reply, const json_t *body)
 {
@@ -336,11 +397,94 @@ static bool take_checked(lean_reply *reply, const json_t *body)
     if (strcmp(verdict, "accepted") == 0) {
         checked->verdict = LEAN_ACCEPTED;
         take_axioms(reply, json_object_get(body, "declarations"));
+        take_checked_decls(reply, json_object_get(body, "declarations"));
         return true;
     }
     checked->reason = lean_json_text(&reply->arena, body, "reason");
     checked->message = lean_json_text(&reply->arena, body, "message");
     return strcmp(verdict, "rejected") == 0;
+}
+
+/* ---- the library ------------------------------------------------------------------------------------------------- */
+
+static bool take_modules(lean_reply *reply, const json_t *body)
+{
+    const json_t *list = json_object_get(body, "modules");
+    size_t n = json_array_size(list);
+    lean_module *modules = lean_arena_alloc(&reply->arena, n, sizeof *modules);
+    for (size_t i = 0; modules != NULL && i < n; i++) {
+        const json_t *item = json_array_get(list, i);
+        modules[i].name = lean_json_text(&reply->arena, item, "module");
+        modules[i].theorem_count = lean_json_number(item, "theorems");
+    }
+    reply->library.modules = modules;
+    reply->library.module_count = modules == NULL ? 0 : n;
+    return json_is_array(list);
+}
+
+static bool take_key(const json_t *object, pv_key *out)
+{
+    const char *key = json_string_value(json_object_get(object, "key"));
+    return key != NULL && pv_key_parse(key, out);
+}
+
+/* A statement without a key or a text is of no use: the reply is refused. */
+static bool take_theorem(lean_reply *reply, const json_t *json, lean_library_theorem *out)
+{
+    const json_t *list = json_object_get(json, "statements");
+    size_t n = json_array_size(list);
+    lean_statement *statements = lean_arena_alloc(&reply->arena, n, sizeof *statements);
+    out->name = lean_json_text(&reply->arena, json, "name");
+    for (size_t i = 0; statements != NULL && i < n; i++) {
+        const json_t *item = json_array_get(list, i);
+        statements[i].kind = lean_json_text(&reply->arena, item, "kind");
+        statements[i].text = lean_json_text(&reply->arena, item, "statement");
+        if (json_is_string(json_object_get(item, "absurd"))) {
+            statements[i].absurd = lean_json_text(&reply->arena, item, "absurd");
+        }
+        if (!take_key(item, &statements[i].key) ||
+            !json_is_string(json_object_get(item, "statement"))) {
+            return false;
+        }
+    }
+    out->statements = statements;
+    out->statement_count = statements == NULL ? 0 : n;
+    return json_is_array(list);
+}
+
+static bool take_statements(lean_reply *reply, const json_t *body)
+{
+    const json_t *list = json_object_get(body, "theorems");
+    size_t n = json_array_size(list);
+    lean_library_theorem *theorems = lean_arena_alloc(&reply->arena, n, sizeof *theorems);
+    for (size_t i = 0; theorems != NULL && i < n; i++) {
+        if (!take_theorem(reply, json_array_get(list, i), &theorems[i])) {
+            return false;
+        }
+    }
+    reply->library.theorems = theorems;
+    reply->library.theorem_count = theorems == NULL ? 0 : n;
+    reply->library.total = lean_json_number(body, "total");
+    return json_is_array(list);
+}
+
+static bool take_mutants(lean_reply *reply, const json_t *body)
+{
+    lean_library_theorem *theorem = lean_arena_alloc(&reply->arena, 1, sizeof *theorem);
+    reply->library.theorems = theorem;
+    reply->library.theorem_count = theorem != NULL;
+    return take_key(body, &reply->library.key) &&
+           (theorem == NULL || take_theorem(reply, body, theorem));
+}
+
+static bool take_usage(lean_reply *reply, const json_t *body)
+{
+    const json_t *unused = json_object_get(body, "unused");
+    const json_t *used = json_object_get(body, "theorems");
+    lean_library *library = &reply->library;
+    library->unused = take_texts(reply, unused, &library->unused_count);
+    library->used = take_texts(reply, used, &library->used_count);
+    return json_is_array(unused) && json_is_array(used);
 }
 
 /* ---- whole replies ----------------------------------------------------------------------------------------------- */
@@ -366,6 +510,14 @@ static bool take_ok(const lean_call *call, lean_reply *reply, const json_t *body
         return call->answered == call->tactic_count;
     case LEAN_OP_CHECK:
         return take_checked(reply, body);
+    case LEAN_OP_MODULES:
+        return take_modules(reply, body);
+    case LEAN_OP_STATEMENTS:
+        return take_statements(reply, body);
+    case LEAN_OP_MUTATE:
+        return take_mutants(reply, body);
+    case LEAN_OP_USAGE:
+        return take_usage(reply, body);
     case LEAN_OP_FREE:
     case LEAN_OP_MEMORY:
         break;

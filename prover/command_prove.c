@@ -1,11 +1,9 @@
 /* prover prove: every theorem of a text that has a hole. */
 #include "attempt.h"
 #include "commands.h"
-#include "device.h"
-#include "model_policy.h"
+#include "policy_choice.h"
 #include "progress.h"
 #include "report.h"
-#include "search_portfolio.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -94,39 +92,6 @@ static pv_status check_list(const source *src, const theorem_list *list, pv_erro
     return PV_OK;
 }
 
-static bool wants_model(const options *opt)
-{
-    return strcmp(opt->policy, "model") == 0 || (opt->policy[0] == '\0' && opt->model[0] != '\0');
-}
-
-static pv_status check_policy(const options *opt, pv_error *err)
-{
-    bool known = opt->policy[0] == '\0' || strcmp(opt->policy, "portfolio") == 0 ||
-                 strcmp(opt->policy, "model") == 0;
-    if (!known) {
-        return pv_fail(err, PV_E_INVALID, "--policy %s: the policies are portfolio and model",
-                       opt->policy);
-    }
-    if (wants_model(opt) && opt->model[0] == '\0') {
-        return pv_fail(err, PV_E_INVALID, "--policy model needs --model DIR, a checkpoint folder");
-    }
-    return device_check(opt, err);
-}
-
-static pv_status open_policy(session *s, const source *src, model_policy **model, pv_error *err)
-{
-    if (!wants_model(s->opt)) {
-        s->policy = search_portfolio();
-        return PV_OK;
-    }
-    progress_note("prover", "loading the model");
-    pv_status status = model_policy_open(model, &s->loop, s->opt, src->header, err);
-    if (status == PV_OK) {
-        s->policy = model_policy_table(*model);
-    }
-    return status;
-}
-
 static exit_code prove_source(const options *opt, const source *src)
 {
     session s;
@@ -134,10 +99,11 @@ static exit_code prove_source(const options *opt, const source *src)
     lean_env *env = NULL;
     theorem_list list = {0};
     tally sum = {0};
-    model_policy *model = NULL;
+    policy_choice choice = {0};
     pv_status status = session_open(&s, opt, &err);
     if (status == PV_OK) {
-        status = open_policy(&s, src, &model, &err);
+        status = policy_choice_open(&choice, &s.loop, opt, src->header, &err);
+        s.policy = choice.policy;
     }
     if (status == PV_OK) {
         status = open_text(&s, src, &env, &list, &err);
@@ -153,7 +119,7 @@ static exit_code prove_source(const options *opt, const source *src)
         lean_env_unref(env);
     }
     bool interrupted = s.interrupted;
-    model_policy_close(model);
+    policy_choice_close(&choice);
     session_close(&s);
     progress_clear();
     if (interrupted) {
@@ -175,7 +141,7 @@ exit_code command_prove(const options *opt)
                 "prove takes one argument: a statement, FILE.lean, or - for standard input");
         return complain(&err);
     }
-    if (check_policy(opt, &err) != PV_OK) {
+    if (policy_choice_check(opt, &err) != PV_OK) {
         return complain(&err);
     }
     source src;

@@ -9,6 +9,8 @@ exit_code command_prove(const options *opt);
 exit_code command_verify(const options *opt);
 exit_code command_doctor(const options *opt);
 exit_code command_model(const options *opt);
+exit_code command_generate(const options *opt);
+exit_code command_verify_data(const options *opt);
 exit_code command_complete(const options *opt);
 
 /* "prover: MESSAGE" on stderr; the exit code that the failure stands for. */

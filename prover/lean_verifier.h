@@ -6,8 +6,20 @@
 #include "lean_pool.h"
 #include "search_verifier.h"
 
+/* What is known of a tactic on a state before it is tried. */
+typedef struct lean_known_failure {
+    char *tactic, *message; /* owned by whoever owns the list */
+} lean_known_failure;
+
 typedef struct lean_verifier {
     lean_pool *pool;
+    size_t
+        chunk; /* tactics sent to Lean at once, so that a search that is over wastes few; 0: all */
+    double
+        killed_ms; /* what a tactic counts for that was killed: Lean cannot say how long it took */
+    const lean_state *known_state; /* tactics that are known to fail on this state (borrowed) */
+    const lean_known_failure *known;
+    size_t known_count;
     pv_error failure;     /* set when the pool cannot work any more (no worker starts) */
     uint64_t gated;       /* tactics refused by the gate                               */
     struct trial *trials; /* requests in flight                                      */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum option_kind { FLAG, COUNT, NUMBER, TEXT } option_kind;
+typedef enum option_kind { FLAG, COUNT, NUMBER, TEXT, LIST } option_kind;
 
 typedef struct option_row {
     int commands;
@@ -53,6 +53,17 @@ static pv_status set_number(options *opt, const option_row *row, const char *tex
     return PV_OK;
 }
 
+static pv_status add_to_list(options *opt, const option_row *row, const char *text, pv_error *err)
+{
+    option_list *list = field_of(opt, row);
+    if (list->count == OPTION_LIST_MAX) {
+        return pv_fail(err, PV_E_INVALID, "%s is given more than %d times", row->flag,
+                       OPTION_LIST_MAX);
+    }
+    list->items[list->count++] = text;
+    return PV_OK;
+}
+
 static pv_status set_field(options *opt, const option_row *row, const char *text, pv_error *err)
 {
     if (row->kind == FLAG) {
@@ -62,6 +73,9 @@ static pv_status set_field(options *opt, const option_row *row, const char *text
     if (row->kind == TEXT) {
         memcpy(field_of(opt, row), &text, sizeof text);
         return PV_OK;
+    }
+    if (row->kind == LIST) {
+        return add_to_list(opt, row, text, err);
     }
     return set_number(opt, row, text, err);
 }
@@ -164,7 +178,7 @@ pv_status options_parse(options *out, int command, int argc, char **argv, int fi
     }
     pv_status status = PV_OK;
     for (size_t i = 0; i < ROW_COUNT && status == PV_OK; i++) {
-        if (rows[i].kind != FLAG) {
+        if (rows[i].kind != FLAG && rows[i].kind != LIST) {
             status = set_field(&opt, &rows[i], rows[i].fallback, err);
         }
     }

@@ -15,13 +15,17 @@ enum {
     FOR_DOCTOR = 4,
     FOR_COMPLETE = 8,
     FOR_MODEL = 16,
-    FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR,
-    FOR_ENGINE = FOR_PROVE | FOR_COMPLETE,
+    FOR_GENERATE = 32,
+    FOR_VERIFY_DATA = 64,
+    FOR_DATA = FOR_GENERATE | FOR_VERIFY_DATA,
+    FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR | FOR_DATA,
+    FOR_ENGINE = FOR_PROVE | FOR_COMPLETE | FOR_GENERATE,
     FOR_DEVICE = FOR_ENGINE | FOR_MODEL,
     FOR_ALL = FOR_LEAN | FOR_COMPLETE | FOR_MODEL,
 };
 
-/* X(commands, kind, field, flag, argument, default, smallest, largest, help). Numbers have bounds; text has none. */
+/* X(commands, kind, field, flag, argument, default, smallest, largest, help). Numbers have bounds; text has none; a list is a
+ * text option that may be given several times. */
 #define OPTION_TABLE(X)                                                                            \
     X(FOR_LEAN, TEXT, lean_project, "--lean-project", "DIR", "", 0, 0,                             \
       "run Lean inside this Lake project (its toolchain and libraries)")                           \
@@ -31,22 +35,65 @@ enum {
       "use the npm Lean even when an official toolchain is there")                                 \
     X(FOR_LEAN, FLAG, no_sandbox, "--no-sandbox", NULL, "", 0, 0,                                  \
       "run Lean without bubblewrap (tactics are untrusted code)")                                  \
-    X(FOR_PROVE | FOR_VERIFY, TEXT, header, "--header", "TEXT|@FILE", "", 0, 0,                    \
+    X(FOR_PROVE | FOR_VERIFY | FOR_DATA, TEXT, header, "--header", "TEXT|@FILE", "", 0, 0,         \
       "imports and commands that the text stands on")                                              \
+    X(FOR_GENERATE, TEXT, output, "-o", "OUT.jsonl", "", 0, 0,                                     \
+      "the file that rows are appended to; what is there already is not done again")               \
+    X(FOR_GENERATE, LIST, library, "--library", "MODULE", "", 0, 0,                                \
+      "the theorems of this module and those below it (may be given several times)")               \
+    X(FOR_GENERATE, TEXT, pattern, "--pattern", "GLOB", "*", 0, 0,                                 \
+      "only library theorems whose name matches (* and ?)")                                        \
+    X(FOR_GENERATE, LIST, statements, "--statements", "FILE", "", 0, 0,                            \
+      "the statements of a file: FILE.lean, or JSON lines with `statement` or `formal_statement`") \
+    X(FOR_GENERATE, TEXT, mutations, "--mutations", "LIST", "all", 0, 0,                           \
+      "mutations of each statement, with commas between them; all; none (docs/protocol.md)")       \
+    X(FOR_GENERATE, COUNT, variants, "--variants", "N", "0", 0, 1e6,                               \
+      "mutants of one theorem, chosen by --seed (0: all)")                                         \
+    X(FOR_GENERATE, LIST, exclude, "--exclude", "FILE.jsonl", "", 0, 0,                            \
+      "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
+    X(FOR_GENERATE, TEXT, shard, "--shard", "I/N", "0/1", 0, 0,                                    \
+      "only the I-th (from 0) of N parts of the statements")                                       \
+    X(FOR_GENERATE, COUNT, limit, "--limit", "N", "0", 0, 1e12,                                    \
+      "end after so many statements (0: no limit)")                                                \
+    X(FOR_GENERATE, NUMBER, minutes, "--minutes", "M", "0", 0, 1e6,                                \
+      "end after so much time (0: no limit)")                                                      \
+    X(FOR_GENERATE, COUNT, longest, "--longest", "BYTES", "500", 20, 1e6,                          \
+      "statements above this are dropped")                                                         \
+    X(FOR_GENERATE, COUNT, negatives, "--negatives", "N", "4", 0, 1000,                            \
+      "failed tactics kept for each state of a proof")                                             \
+    X(FOR_GENERATE, FLAG, no_shorten, "--no-shorten", NULL, "", 0, 0,                              \
+      "keep proofs as they were found")                                                            \
+    X(FOR_GENERATE, NUMBER, generate_timeout, "--timeout", "SECONDS", "20", 0.1, 1e7,              \
+      "wall time of the search for each statement")                                                \
+    X(FOR_GENERATE, COUNT, generate_nodes, "--nodes", "N", "400", 1, 1e9,                          \
+      "proof states kept for each statement")                                                      \
+    X(FOR_GENERATE, COUNT, expansions, "--expansions", "N", "12", 1, 1e9,                          \
+      "states expanded for each statement")                                                        \
+    X(FOR_GENERATE, NUMBER, generate_lean_seconds, "--lean-seconds", "SECONDS", "1", 0, 1e7,       \
+      "time inside Lean for each statement (0: no limit)")                                         \
+    X(FOR_GENERATE, COUNT, generate_width, "--width", "N", "48", 1, 10000,                         \
+      "candidates asked for in each state")                                                        \
+    X(FOR_GENERATE, NUMBER, generate_tactic_timeout, "--tactic-timeout", "SECONDS", "4", 0.1, 1e6, \
+      "wall time of one tactic; Lean is killed past it")                                           \
+    X(FOR_GENERATE, COUNT, generate_heartbeats, "--heartbeats", "N", "5000", 0, 1e9,               \
+      "Lean's maxHeartbeats for one tactic (0: no limit)")                                         \
+    X(FOR_VERIFY_DATA, COUNT, sample, "--sample", "N", "500", 1, 1e12,                             \
+      "rows to check, chosen by --seed")                                                           \
     X(FOR_PROVE, NUMBER, timeout, "--timeout", "SECONDS", "60", 0.1, 1e7,                          \
       "wall time of the search for each theorem")                                                  \
     X(FOR_PROVE, COUNT, nodes, "--nodes", "N", "100000", 1, 1e9,                                   \
       "proof states kept for each theorem")                                                        \
     X(FOR_PROVE, NUMBER, lean_seconds, "--lean-seconds", "SECONDS", "0", 0, 1e7,                   \
       "time inside Lean for each theorem, all workers together (0: no limit)")                     \
-    X(FOR_PROVE, COUNT, tokens, "--tokens", "N", "0", 0, 1e15,                                     \
+    X(FOR_PROVE | FOR_GENERATE, COUNT, tokens, "--tokens", "N", "0", 0, 1e15,                      \
       "model tokens for each theorem (0: no limit)")                                               \
-    X(FOR_PROVE, COUNT, workers, "--workers", "N", "0", 0, 256,                                    \
+    X(FOR_PROVE | FOR_DATA, COUNT, workers, "--workers", "N", "0", 0, 256,                         \
       "Lean processes (0: by cores and memory)")                                                   \
-    X(FOR_ENGINE, COUNT, seed, "--seed", "N", "1", 0, 9e15, "seed of every choice")                \
-    X(FOR_PROVE, TEXT, policy, "--policy", "NAME", "", 0, 0,                                       \
+    X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
+      "seed of every choice")                                                                      \
+    X(FOR_PROVE | FOR_GENERATE, TEXT, policy, "--policy", "NAME", "", 0, 0,                        \
       "where tactics come from: portfolio, model (default: model when --model is given)")          \
-    X(FOR_PROVE, TEXT, model, "--model", "DIR", "", 0, 0,                                          \
+    X(FOR_PROVE | FOR_GENERATE, TEXT, model, "--model", "DIR", "", 0, 0,                           \
       "a checkpoint folder in Hugging Face layout")                                                \
     X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \
       "how the prompt is dressed: raw, chat, prover-v2-noncot, prover-v2-cot")                     \
@@ -70,16 +117,18 @@ enum {
       "cache of keys and values (0: what the GPU has left; on the CPU one whole context)")         \
     X(FOR_DEVICE, COUNT, threads, "--threads", "N", "0", 0, 1024,                                  \
       "threads of the CPU backend (0: one for each core)")                                         \
-    X(FOR_PROVE, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1, "length normalisation of the score")  \
+    X(FOR_PROVE | FOR_GENERATE, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1,                        \
+      "length normalisation of the score")                                                         \
     X(FOR_PROVE, COUNT, width, "--width", "N", "64", 1, 10000,                                     \
       "candidates asked for in each state")                                                        \
     X(FOR_PROVE, COUNT, window, "--window", "N", "4", 1, 1024,                                     \
       "states expanded at the same time (part of what determines a search)")                       \
-    X(FOR_PROVE, COUNT, depth, "--depth", "N", "128", 1, 100000, "longest path of tactics")        \
-    X(FOR_PROVE | FOR_VERIFY, NUMBER, tactic_timeout, "--tactic-timeout", "SECONDS", "10", 0.1,    \
-      1e6, "wall time of one tactic; Lean is killed past it")                                      \
-    X(FOR_PROVE | FOR_VERIFY, COUNT, heartbeats, "--heartbeats", "N", "200000", 0, 1e9,            \
-      "Lean's maxHeartbeats for one tactic (0: no limit)")                                         \
+    X(FOR_PROVE | FOR_GENERATE, COUNT, depth, "--depth", "N", "128", 1, 100000,                    \
+      "longest path of tactics")                                                                   \
+    X(FOR_PROVE | FOR_VERIFY | FOR_VERIFY_DATA, NUMBER, tactic_timeout, "--tactic-timeout",        \
+      "SECONDS", "10", 0.1, 1e6, "wall time of one tactic; Lean is killed past it")                \
+    X(FOR_PROVE | FOR_VERIFY | FOR_VERIFY_DATA, COUNT, heartbeats, "--heartbeats", "N", "200000",  \
+      0, 1e9, "Lean's maxHeartbeats for one tactic (0: no limit)")                                 \
     X(FOR_LEAN, NUMBER, memory, "--memory", "GIB", "4", 0.25, 4096,                                \
       "resident memory of one Lean process")                                                       \
     X(FOR_PROVE, TEXT, trace, "--trace", "FILE", "", 0, 0,                                         \
@@ -91,6 +140,13 @@ enum {
     X(FOR_ALL, COUNT, verbose, "--verbose", "N", "0", 0, 3,                                        \
       "log on stderr: 1 what happens, 2 more, 3 everything")
 
+enum { OPTION_LIST_MAX = 64 };
+
+typedef struct option_list { /* in the order given; borrowed from argv */
+    const char *items[OPTION_LIST_MAX];
+    size_t count;
+} option_list;
+
 typedef struct options {
     int command;            /* one of FOR_*                                          */
     const char **arguments; /* what is not an option; argument_count, borrowed from argv */
@@ -100,6 +156,7 @@ typedef struct options {
 #define FIELD_COUNT(name)             uint64_t name;
 #define FIELD_NUMBER(name)            double name;
 #define FIELD_TEXT(name)              const char *name; /* borrowed from argv; "" when not given */
+#define FIELD_LIST(name)              option_list name;
 #define X(commands, kind, field, ...) FIELD_##kind(field)
     OPTION_TABLE(X)
 #undef X

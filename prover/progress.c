@@ -40,7 +40,7 @@ static bool due(void)
 static void draw(const char *line)
 {
     if (progress.terminal) {
-        fprintf(stderr, "\r%.*s\033[K", 110, line);
+        fprintf(stderr, "\r%.*s\033[K", 150, line);
         progress.drawn = true;
     } else {
         fprintf(stderr, "%s\n", line);
@@ -60,6 +60,13 @@ void progress_update(const char *name, const search_stats *stats, double seconds
              seconds > 0 ? (double)stats->tactics / seconds : 0, stats->depth,
              (unsigned long long)stats->failed, (unsigned long long)stats->duplicates);
     draw(line);
+}
+
+void progress_line(const char *line)
+{
+    if (due()) {
+        draw(line);
+    }
 }
 
 void progress_note(const char *name, const char *what)

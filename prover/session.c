@@ -95,12 +95,14 @@ pv_status session_open(session *s, const options *opt, pv_error *err)
     if (status != PV_OK) {
         return status;
     }
+    bool generating = opt->command == FOR_GENERATE;
     s->pool_options = (lean_pool_options){
         .toolchain = &s->toolchain,
         .sandbox = &s->sandbox,
         .memory_max_bytes = (uint64_t)(opt->memory * 1024 * 1024 * 1024),
-        .heartbeats = opt->heartbeats,
-        .deadline_ms = (uint64_t)(opt->tactic_timeout * 1000),
+        .heartbeats = generating ? opt->generate_heartbeats : opt->heartbeats,
+        .deadline_ms =
+            (uint64_t)((generating ? opt->generate_tactic_timeout : opt->tactic_timeout) * 1000),
     };
     return PV_OK;
 }

@@ -139,9 +139,12 @@ typedef struct search_node_view {
     pv_key key;
     const char *const *goals;
     size_t goal_count;
-    double logprob; /* S of the best path                                       */
-    uint32_t depth; /* L of the best path                                       */
+    double logprob;  /* S of the best path                                       */
+    uint32_t depth;  /* L of the best path                                       */
+    uint64_t parent; /* the node before it on the best path; UINT64_MAX: the problem's own part */
+    const char *arrived_by; /* the tactic that leads here from there; NULL             */
     double score;
+    double cost; /* tactics in its smallest proof; infinite without one       */
     bool expanded, solved, dead, on_proof;
 } search_node_view;
 
@@ -153,6 +156,8 @@ typedef struct search_edge_view {
     const uint64_t *children; /* child_count node ids                                     */
     size_t child_count;
     const char *message; /* negatives only                                           */
+    bool smallest;       /* the first step of the smallest proof of `from`           */
+    bool on_proof;       /* part of the proof that search_proof() writes             */
 } search_edge_view;
 
 void search_visit(const search_run *run, void (*on_node)(void *, const search_node_view *),

@@ -19,13 +19,19 @@ static bool view_node(visitor *v, uint32_t id, search_node_view *view)
         return false;
     }
     search_node_goals(node, v->goals);
+    const search_edge *edge =
+        node->best_edge == SEARCH_NONE ? NULL : search_edge_at(v->graph, node->best_edge);
+    bool has_parent = edge != NULL && edge->from != SEARCH_NONE;
     *view = (search_node_view){.id = id,
                                .key = node->key,
                                .goals = v->goals,
                                .goal_count = node->goal_count,
                                .logprob = node->logprob,
                                .depth = node->depth,
+                               .parent = has_parent ? edge->from : UINT64_MAX,
+                               .arrived_by = has_parent ? edge->tactic : NULL,
                                .score = search_graph_score(v->graph, node, 0),
+                               .cost = v->extract->cost[id],
                                .expanded = search_node_is(node, SEARCH_NODE_EXPANDED) ||
                                            node->first_out != SEARCH_NONE,
                                .solved = search_node_is(node, SEARCH_NODE_SOLVED),
@@ -34,8 +40,9 @@ static bool view_node(visitor *v, uint32_t id, search_node_view *view)
     return true;
 }
 
-static bool view_edge(visitor *v, const search_edge *edge, search_edge_view *view)
+static bool view_edge(visitor *v, uint32_t id, search_edge_view *view)
 {
+    const search_edge *edge = search_edge_at(v->graph, id);
     if (pv_grow((void **)&v->children, &v->children_capacity, edge->child_count,
                 sizeof *v->children) != 0) {
         return false;
@@ -49,7 +56,10 @@ static bool view_edge(visitor *v, const search_edge *edge, search_edge_view *vie
                                .kind = (search_outcome_kind)edge->kind,
                                .children = v->children,
                                .child_count = edge->child_count,
-                               .message = edge->message};
+                               .message = edge->message,
+                               .smallest = v->extract->edge[edge->from] == id,
+                               .on_proof = v->extract->on_proof[edge->from] &&
+                                           v->extract->edge[edge->from] == id};
     return true;
 }
 
@@ -57,13 +67,12 @@ static bool visit_edges(visitor *v, uint32_t id, void (*on_edge)(void *, const s
                         void *user)
 {
     for (uint32_t e = search_node_at(v->graph, id)->first_out; e != SEARCH_NONE;) {
-        const search_edge *edge = search_edge_at(v->graph, e);
         search_edge_view view;
-        if (!view_edge(v, edge, &view)) {
+        if (!view_edge(v, e, &view)) {
             return false;
         }
         on_edge(user, &view);
-        e = edge->next_out;
+        e = search_edge_at(v->graph, e)->next_out;
     }
     return true;
 }

@@ -1,4 +1,5 @@
 import Prover.Check
+import Prover.Library
 
 /-!
 # The server: requests in, replies out
@@ -178,6 +179,10 @@ def serveOp (s : Session) (id : Nat) (op : String) (req : Json) : Answer Json :=
   | "try" => serveTry s id req
   | "free" => serveFree s req
   | "memory" => serveMemory s
+  | "modules" => serveModules s req
+  | "statements" => serveStatements s req
+  | "mutate" => serveMutate s req
+  | "usage" => serveUsage s req
   | _ => refuse "bad_request" s!"unknown op '{op}'"
 
 /-- Serves one request line and sends its last reply. -/

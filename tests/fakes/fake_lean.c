@@ -570,6 +570,38 @@ static void on_check(json_int_t id, const json_t *request)
                          "Quot.sound", "added", 1, "messages"));
 }
 
+/* Statement number `n` of the fake library. */
+static json_t *library_statement(json_int_t n, const char *kind)
+{
+    char text[64], key[40];
+    snprintf(text, sizeof text, "statement (h : P 0) : P %lld", (long long)n);
+    snprintf(key, sizeof key, "%032llx", (unsigned long long)n);
+    return json_pack("{s:s,s:s,s:s,s:s}", "kind", kind, "statement", text, "key", key, "absurd",
+                     "statement (h : P 0) : False");
+}
+
+static void on_statements(json_int_t id, const json_t *request)
+{
+    json_int_t skip = json_integer_value(json_object_get(request, "skip"));
+    json_int_t limit = json_integer_value(json_object_get(request, "limit"));
+    json_t *theorems = json_array();
+    for (json_int_t n = skip; n < 3 && n < skip + limit; n++) {
+        json_array_append_new(theorems, json_pack("{s:s,s:[o]}", "name", "Fake.some", "statements",
+                                                  library_statement(n + 1, "theorem")));
+    }
+    say_ok(id, json_pack("{s:o,s:i}", "theorems", theorems, "total", 3));
+}
+
+static void on_mutate(json_int_t id, const char *text)
+{
+    if (strstr(text, "wrong") != NULL) {
+        say_error(id, "elaboration", "the text is wrong");
+        return;
+    }
+    say_ok(id, json_pack("{s:[o,o],s:s}", "statements", library_statement(1, "theorem"),
+                         library_statement(2, "swap"), "key", "00000000000000000000000000000001"));
+}
+
 static void on_free(json_int_t id, const json_t *request)
 {
     size_t i;
@@ -626,6 +658,14 @@ static void serve(const json_t *request)
                              message("info", "a command"), "sorries", 0));
     } else if (strcmp(op, "check") == 0) {
         on_check(id, request);
+    } else if (strcmp(op, "modules") == 0) {
+        say_ok(id, json_pack("{s:[{s:s,s:i}]}", "modules", "module", "Fake.Zoo", "theorems", 3));
+    } else if (strcmp(op, "statements") == 0) {
+        on_statements(id, request);
+    } else if (strcmp(op, "mutate") == 0) {
+        on_mutate(id, text);
+    } else if (strcmp(op, "usage") == 0) {
+        say_ok(id, json_pack("{s:[s],s:[s,s]}", "unused", "h", "theorems", "Fake.one", "Fake.two"));
     } else {
         say_error(id, "bad_request", "unknown op");
     }

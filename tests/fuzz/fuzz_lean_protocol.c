@@ -41,6 +41,9 @@ static void try_replies(const lean_dialect_ops *dialect, lean_op op, const char 
                       .candidate = TEXT,
                       .names = NAMES,
                       .name_count = 1,
+                      .name = "t",
+                      .mutations = NAMES,
+                      .mutation_count = 1,
                       .tactics = TACTICS,
                       .tactic_count = 2};
     if (dialect->begin(&call, &out, NULL) == PV_OK) {
@@ -81,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const lean_dialect_ops *dialect = data[0] % 2 == 0 ? lean_protocol_ops() : lean_community_ops();
     lean_greeting greeting = {0};
     uint64_t live = pv_mem_live();
-    try_replies(dialect, (lean_op)(data[0] / 2 % 7), bytes, size - 1);
+    try_replies(dialect, (lean_op)(data[0] / 2 % LEAN_OP_COUNT), bytes, size - 1);
     (void)dialect->greeted(bytes, size - 1, &greeting, NULL);
     try_string(bytes, size - 1);
     if (pv_mem_live() != live) {

@@ -225,9 +225,10 @@ static void fill_in(json_t *json)
 
 static bool op_of(const char *name, lean_op *out)
 {
-    static const char *const names[] = {"header", "command", "open",  "try",
-                                        "free",   "check",   "memory"};
-    for (int i = 0; name != NULL && i < 7; i++) {
+    static const char *const names[LEAN_OP_COUNT] = {"header",     "command", "open",   "try",
+                                                     "free",       "check",   "memory", "modules",
+                                                     "statements", "mutate",  "usage"};
+    for (int i = 0; name != NULL && i < LEAN_OP_COUNT; i++) {
         if (strcmp(names[i], name) == 0) {
             *out = (lean_op)i;
             return true;

@@ -105,3 +105,18 @@ Test(options, every_allocation_may_fail)
     cr_assert_eq(PARSE(&opt, &err, "prover", "prove", "x"), PV_E_NOMEM);
     cr_assert_eq(pv_mem_live(), 0);
 }
+
+Test(options, a_list_is_given_several_times)
+{
+    options opt;
+    char *argv[] = {"prover", "generate", "--library", "Init.Core", "--library=Std.A",
+                    "-o",     "x.jsonl",  "--nodes",   "7"};
+    cr_assert_eq(options_parse(&opt, FOR_GENERATE, sizeof argv / sizeof *argv, argv, 2, NULL),
+                 PV_OK);
+    cr_assert_eq(opt.library.count, 2);
+    cr_assert_str_eq(opt.library.items[1], "Std.A");
+    cr_assert_str_eq(opt.output, "x.jsonl");
+    cr_assert_eq(opt.generate_nodes, 7, "the same flag of another command is another field");
+    cr_assert_eq(opt.nodes, 100000);
+    options_release(&opt);
+}
