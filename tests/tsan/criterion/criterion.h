@@ -79,6 +79,7 @@ enum { STAND_IN_SKIPPED = 77, STAND_IN_TIMEOUT = 850 };
 
 #define cr_assert(C, ...)            STAND_IN_CHECK(true, C, #C, __VA_ARGS__)
 #define cr_expect(C, ...)            STAND_IN_CHECK(false, C, #C, __VA_ARGS__)
+#define cr_assert_fail(...)          cr_assert(false, __VA_ARGS__)
 #define cr_assert_not(C, ...)        cr_assert(!(C), __VA_ARGS__)
 #define cr_expect_not(C, ...)        cr_expect(!(C), __VA_ARGS__)
 #define cr_assert_eq(A, B, ...)      cr_assert((A) == (B), __VA_ARGS__)
