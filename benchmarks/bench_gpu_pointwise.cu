@@ -6,6 +6,7 @@
  * over more memory than L2 holds (weights of the router, residual streams, logits); what a step has just written may be
  * in L2, as it is in a step. "ceiling": the bytes that a launch must move, at the rate of a kernel that only reads,
  * measured in the same run. At few rows the ceiling is no goal: a chained launch that does nothing is printed first. */
+#include "bench_gpu_read.cuh"
 #include "engine_cuda_launch.cuh"
 #include "engine_cuda_pointwise.cuh"
 #include "engine_cuda_ptx.cuh"
@@ -60,27 +61,6 @@ __global__ void narrow_kernel(uint16_t *p, const float *from, size_t n, float si
     for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
          i += (size_t)gridDim.x * blockDim.x) {
         p[i] = (uint16_t)(__float_as_uint(from[i % 1000003] * size) >> 16);
-    }
-}
-
-__global__ void __launch_bounds__(512) read_only(const uint4 *p, size_t n, uint32_t *out)
-{
-    uint32_t x = 0;
-    size_t stride = (size_t)gridDim.x * blockDim.x;
-    size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x;
-    for (; i + 7 * stride < n; i += 8 * stride) {
-        uint4 v[8];
-#pragma unroll
-        for (int k = 0; k < 8; k++) {
-            v[k] = __ldcs(p + i + k * stride);
-        }
-#pragma unroll
-        for (int k = 0; k < 8; k++) {
-            x ^= v[k].x ^ v[k].y ^ v[k].z ^ v[k].w;
-        }
-    }
-    if (x == 0x12345678u) {
-        *out = x;
     }
 }
 

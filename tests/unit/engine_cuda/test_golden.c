@@ -1,46 +1,11 @@
 /* The cuda backend's reference path (precision F32) against transformers: logits and greedy continuations of small checkpoints
  * (tools/golden/make_models.py). */
+#include "../engine/fixture_golden.h"
 #include "cuda_fixture.h"
 
 #include "engine_model.h"
-#include "pv_file.h"
 
 #include <dirent.h>
-#include <jansson.h>
-
-enum { PROMPT_MAX = 64, GREEDY_MAX = 64 };
-
-static const char folder[] = TEST_SOURCE_DIR "/tests/golden/models";
-
-typedef struct golden {
-    uint32_t tokens[PROMPT_MAX + GREEDY_MAX]; /* prompt, then its greedy continuation */
-    uint32_t prompt, greedy;
-    pv_buf logits; /* float32 [prompt, vocab] */
-} golden;
-
-static uint32_t read_ids(const json_t *array, uint32_t *out, size_t max)
-{
-    size_t n = json_array_size(array);
-    cr_assert(n > 0 && n <= max);
-    for (size_t i = 0; i < n; i++) {
-        out[i] = (uint32_t)json_integer_value(json_array_get(array, i));
-    }
-    return (uint32_t)n;
-}
-
-static void read_golden(golden *g, const char *name)
-{
-    char path[512];
-    memset(g, 0, sizeof *g);
-    snprintf(path, sizeof path, "%s/%s/golden.json", folder, name);
-    json_t *object = json_load_file(path, 0, NULL);
-    cr_assert_not_null(object, "%s", path);
-    g->prompt = read_ids(json_object_get(object, "prompt"), g->tokens, PROMPT_MAX);
-    g->greedy = read_ids(json_object_get(object, "greedy"), g->tokens + g->prompt, GREEDY_MAX);
-    json_decref(object);
-    snprintf(path, sizeof path, "%s/%s/logits.f32", folder, name);
-    cr_assert_eq(pv_file_read(path, 1 << 24, &g->logits, NULL), PV_OK);
-}
 
 static uint32_t greatest(const float *logits, uint32_t n)
 {
