@@ -385,28 +385,6 @@ __global__ void __launch_bounds__(256) latents_kernel(const __grid_constant__ cu
     }
 }
 
-__global__ void __launch_bounds__(64) rotations_kernel(const __grid_constant__ cuda_rotations p)
-{
-    cuda_chain_wait();
-    cuda_chain_release();
-    uint32_t row = blockIdx.x;
-    for (uint32_t j = threadIdx.x; j < p.half; j += 64) {
-        float angle = __fmul_rn((float)p.position[row], p.frequency[j]);
-        double s;
-        double c;
-        sincos((double)angle, &s, &c);
-        float2 r = make_float2((float)(c * p.magnitude), (float)(s * p.magnitude));
-        size_t at = (size_t)row * p.half + j;
-        if (p.rotation != NULL) {
-            p.rotation[at] = r;
-        }
-        if (p.cos != NULL) {
-            p.cos[at] = r.x;
-            p.sin[at] = r.y;
-        }
-    }
-}
-
 /* ---- Activation ---- */
 
 /* A warp a unit of 128 outputs. */
@@ -486,12 +464,6 @@ cudaError_t cuda_latents_run(const cuda_latents *op, cudaStream_t stream)
     }
     cuda_shape shape = {dim3(op->rows, op->q_cols == 0 ? 1 : 2), dim3(256), 0};
     return cuda_launch(latents_kernel, shape, stream, *op);
-}
-
-cudaError_t cuda_rotations_run(const cuda_rotations *op, cudaStream_t stream)
-{
-    cuda_shape shape = {dim3(op->rows), dim3(64), 0};
-    return cuda_launch(rotations_kernel, shape, stream, *op);
 }
 
 cudaError_t cuda_silu_run(const cuda_silu *op, cudaStream_t stream)

@@ -99,20 +99,6 @@ struct cuda_latents {
 
 cudaError_t cuda_latents_run(const cuda_latents *op, cudaStream_t stream);
 
-/* rotation[row][j] = magnitude * (cos, sin)(position[row] * frequency[j]): the angle in float32, cosine and sine in
- * double and then rounded, as engine/cpu/engine_cpu_rope.c. cos, sin: the same as two tables; NULL: not wanted. */
-struct cuda_rotations {
-    uint32_t rows;
-    uint32_t half; /* rotated numbers / 2 */
-    const uint32_t *position;
-    const float *frequency; /* [half] */
-    double magnitude;
-    float2 *rotation; /* [rows][half] */
-    float *cos, *sin; /* [rows][half] */
-};
-
-cudaError_t cuda_rotations_run(const cuda_rotations *op, cudaStream_t stream);
-
 /* ---- Activation ---- */
 
 /* silu(gate) * up of a product whose weight alternates 128 rows gate, 128 rows up (as CUDA_OUT_GATED wants it), the same

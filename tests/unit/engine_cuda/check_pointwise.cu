@@ -408,35 +408,6 @@ static void check_embed(uint32_t rows, uint32_t cols, cuda_number type)
     report(wrong == 0, "embedding", (double)wrong);
 }
 
-static void check_rotations(void)
-{
-    const uint32_t rows = 500, half = 32;
-    std::vector<uint32_t> position(rows);
-    std::vector<float> frequency(half);
-    for (uint32_t r = 0; r < rows; r++) {
-        position[r] = r < 3 ? r : random_word() % 163840;
-    }
-    for (uint32_t j = 0; j < half; j++) {
-        frequency[j] = (float)pow(10000.0, -2.0 * j / 64);
-    }
-    device_array<uint32_t> dp(position);
-    device_array<float> df(frequency), dc(rows * half), ds(rows * half);
-    device_array<float2> dr(rows * half);
-    cuda_rotations op = {rows, half, dp.at, df.at, 0.707, dr.at, dc.at, ds.at};
-    TRY(cuda_rotations_run(&op, 0));
-    std::vector<float2> got = dr.get();
-    std::vector<float> c = dc.get(), s = ds.get();
-    double worst = 0;
-    size_t wrong = 0;
-    for (uint32_t i = 0; i < rows * half; i++) {
-        float angle = (float)position[i / half] * frequency[i % half];
-        worst = fmax(worst, fabs((double)got[i].x - cos((double)angle) * 0.707));
-        worst = fmax(worst, fabs((double)got[i].y - sin((double)angle) * 0.707));
-        wrong += !(got[i].x == c[i] && got[i].y == s[i]);
-    }
-    report(worst < 6e-8 && wrong == 0, "rotations", worst);
-}
-
 static void check_silu(uint32_t rows, uint32_t cols, cuda_type type)
 {
     uint32_t ld = 2 * cols + 128;
@@ -505,7 +476,6 @@ int main(int argc, char **argv)
         check_mix(r, r - r / 8, 7168, 8, true, false);
         check_mix(r, r, 2048, 6, false, true);
     }
-    check_rotations();
     printf("%s\n", failures == 0 ? "all passed" : "FAILED");
     return failures != 0;
 }
