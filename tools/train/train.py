@@ -40,11 +40,11 @@ def arguments(given=None):
     p.add_argument("--smoothing", type=float, default=0.0)
     p.add_argument("--premises-first", type=float, default=1.0, help="share of the premise texts in a pass at the start")
     p.add_argument("--premises-last", type=float, default=0.1, help="and at the end")
-    p.add_argument("--balance", type=float, default=1e-3, help="step of the routers' biases")
+    p.add_argument("--balance", type=float, default=1e-2, help="step of the routers' biases")
     p.add_argument("--ema", type=float, default=0.998, help="0: none")
     p.add_argument("--qat", type=float, default=0.3, help="last part of the run with weights rounded to FP8 blocks")
     p.add_argument("--eval-every", type=float, default=0.1, help="part of the run between evaluations")
-    p.add_argument("--eval-examples", type=int, default=4000, help="most examples of an evaluation")
+    p.add_argument("--eval-examples", type=int, default=1500, help="most examples of an evaluation")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--compile", action="store_true")
     return p.parse_args(given)
@@ -147,6 +147,10 @@ class Run:
     def __init__(self, args):
         self.args = args
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device == "cuda":
+            # cuDNN's attention makes a plan for each new shape (seconds in all); the processor's cores may be busy with Lean.
+            torch.backends.cuda.enable_cudnn_sdp(False)
+            torch.set_num_threads(2)
         os.makedirs(args.out, exist_ok=True)
         self.log = Log(os.path.join(args.out, "train.jsonl"))
         self.rng = np.random.default_rng(args.seed)
