@@ -4,6 +4,7 @@
  *   generate_intake.c  what is known of a statement before Lean is asked: filters, split, shard
  *   generate_item.c    one statement's way: opened, cheap tactics, search, shortening, usage, contradiction
  *   generate_judge.c   found proofs judged many at once, in fresh processes; then they are rows
+ *   generate_list.c    statements only named, for --list
  *   generate_yield.c   rows written and counted; progress, report
  *
  * Everything runs on the session's loop. Callbacks only note an answer; the owner's turn (generate_*_turn) goes on with it. */
@@ -60,6 +61,7 @@ typedef struct generate_item {
     pv_error failure;
     theorem_list opened;
     quest cheap, main, shorten;
+    search_premises_policy premises; /* of the main search */
     fixed_policy cheap_tactics, pieces;
     lean_known_failure *known;
     size_t known_count, known_capacity;
@@ -140,6 +142,9 @@ void generate_statement_free(generate_statement *st);
 /* The statement has its row: frees it; its block may be done. */
 void generate_settle(generator *g, generate_statement *st);
 const char *generate_split(pv_key root);
+
+/* generate_list.c: --list instead of trying. True when a statement was written. */
+bool generate_list_turn(generator *g);
 
 /* generate_item.c */
 bool generate_item_turn(generate_item *item);

@@ -63,7 +63,7 @@ void generate_settle(generator *g, generate_statement *st)
 {
     generate_block *block = st->block;
     generate_statement_free(st);
-    if (--block->waiting == 0 && g->failure.status == PV_OK) {
+    if (--block->waiting == 0 && g->failure.status == PV_OK && !g->opt->list) {
         finish_block(g, block);
     }
 }
@@ -192,7 +192,7 @@ void generate_take_library(generator *g, generate_block *block, const lean_libra
     for (size_t i = 0; i < library->theorem_count; i++) {
         take_theorem(g, block, &library->theorems[i], block->text != NULL ? &library->key : NULL);
     }
-    if (--block->waiting == 0 && g->failure.status == PV_OK) {
+    if (--block->waiting == 0 && g->failure.status == PV_OK && !g->opt->list) {
         finish_block(g, block);
     }
 }

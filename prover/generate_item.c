@@ -640,7 +640,9 @@ static void start_search(generate_item *item)
         .depth_max = (uint32_t)opt->depth,
         .seed = opt->seed,
     };
-    if (start_quest(item, &item->main, item->g->choice.policy, &how)) {
+    search_policy policy =
+        policy_choice_without(&item->g->choice, &item->premises, item->statement->name);
+    if (start_quest(item, &item->main, policy, &how)) {
         item->stage = GENERATE_SEARCH;
     }
 }
