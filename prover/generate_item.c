@@ -1,6 +1,6 @@
 /* One statement's way. Each stage ends when its search is over or its question answered; the next turn goes on.
  *
- *   OPENING -> CHEAP -> CHEAP_END -> SEARCH -> SHORTEN -> USAGE -> EXTRA -> ENDING
+ *   OPENING -> CHEAP -> CHEAP_END -> SEARCH -> SHORTEN -> USAGE -> REDUCE -> USAGE -> EXTRA -> ENDING
  *                \______________________________________/ ^
  *                  a proof; one that uses the theorem itself goes back to where it was found        */
 #include "data_row.h"
@@ -29,6 +29,7 @@ static void forget(generate_item *item)
     theorem_list_release(&item->opened);
     fixed_policy_release(&item->cheap_tactics);
     fixed_policy_release(&item->pieces);
+    fixed_policy_release(&item->reductions);
     for (size_t i = 0; i < item->known_count; i++) {
         pv_free(item->known[i].tactic);
         pv_free(item->known[i].message);
@@ -59,8 +60,8 @@ static void count_search(generator *g, const quest *q)
 static bool turn_ending(generate_item *item)
 {
     bool cheap = quest_end(&item->cheap), main = quest_end(&item->main),
-         shorten = quest_end(&item->shorten);
-    if (!cheap || !main || !shorten || item->pending) {
+         shorten = quest_end(&item->shorten), reduce = quest_end(&item->reduce);
+    if (!cheap || !main || !shorten || !reduce || item->pending) {
         return false;
     }
     if (item->statement != NULL) {
@@ -75,6 +76,7 @@ static void end_item(generate_item *item)
     count_search(item->g, &item->cheap);
     count_search(item->g, &item->main);
     count_search(item->g, &item->shorten);
+    count_search(item->g, &item->reduce);
     item->stage = GENERATE_ENDING;
 }
 
@@ -367,19 +369,24 @@ static bool gather_pieces(generate_item *item)
     return ok;
 }
 
+static search_options shorten_options(const generate_item *item)
+{
+    return (search_options){.statement = item->statement->text,
+                            .alpha = -1,
+                            .width = PIECES_MAX + 16,
+                            .window = 1,
+                            .nodes_max = SHORTEN_NODES,
+                            .expansions_max = 4 * item->found + 4,
+                            .lean_seconds_max = SHORTEN_LEAN_SECONDS,
+                            .wall_seconds_max = SHORTEN_SECONDS,
+                            .seed = item->g->opt->seed};
+}
+
 /* A breadth-first search among the proof's own pieces: a proof that it finds has no more depth than needed. What it tries is
  * tried by Lean, so a step that is left out is left out rightly. */
 static void start_shortening(generate_item *item)
 {
-    search_options how = {.statement = item->statement->text,
-                          .alpha = -1,
-                          .width = PIECES_MAX + 8,
-                          .window = 1,
-                          .nodes_max = SHORTEN_NODES,
-                          .expansions_max = 4 * item->found + 4,
-                          .lean_seconds_max = SHORTEN_LEAN_SECONDS,
-                          .wall_seconds_max = SHORTEN_SECONDS,
-                          .seed = item->g->opt->seed};
+    search_options how = shorten_options(item);
     if (!gather_pieces(item)) {
         pv_fail(&item->failure, PV_E_NOMEM, "out of memory");
         fail_item(item, &item->failure);
@@ -586,14 +593,48 @@ static bool turn_extra(generate_item *item)
     return true;
 }
 
+/* ---- lists of lemmas ---- */
+
+/* True when a search for shorter lists has begun. */
+static bool start_reducing(generate_item *item)
+{
+    search_options how = shorten_options(item);
+    if (item->reduce.run != NULL || item->proved == &item->cheap || item->g->opt->no_shorten ||
+        !generate_reduce_gather(item)) {
+        return false;
+    }
+    item->unreduced = item->proved;
+    if (start_quest(item, &item->reduce, fixed_policy_table(&item->reductions), &how)) {
+        item->stage = GENERATE_REDUCE;
+    }
+    return true;
+}
+
+static bool turn_reduce(generate_item *item)
+{
+    if (!quest_ready(&item->reduce)) {
+        return false;
+    }
+    search_state state = quest_pump(&item->reduce);
+    if (state == SEARCH_RUNNING) {
+        return true;
+    }
+    if (state != SEARCH_PROVED || steps_of(&item->reduce) > steps_of(item->unreduced)) {
+        start_extra(item);
+    } else if (take_proof(item, &item->reduce)) {
+        ask_usage(item); /* a shorter list may be used otherwise */
+    }
+    return true;
+}
+
 /* ---- what a proof uses ---- */
 
 /* A proof by the theorem itself does not count: the search goes on without its last step. */
 static void refuse_selfish(generate_item *item)
 {
     quest *q = item->proved;
-    if (q == &item->shorten) {
-        if (take_proof(item, &item->main)) {
+    if (q == &item->shorten || q == &item->reduce) {
+        if (take_proof(item, q == &item->reduce ? item->unreduced : &item->main)) {
             ask_usage(item);
         }
         return;
@@ -616,7 +657,7 @@ static bool turn_usage(generate_item *item)
         fail_item(item, &item->failure);
     } else if (item->uses_itself) {
         refuse_selfish(item);
-    } else {
+    } else if (!start_reducing(item)) {
         start_extra(item);
     }
     return true;
@@ -776,6 +817,8 @@ bool generate_item_turn(generate_item *item)
         return turn_shorten(item);
     case GENERATE_USAGE:
         return turn_usage(item);
+    case GENERATE_REDUCE:
+        return turn_reduce(item);
     case GENERATE_EXTRA:
         return turn_extra(item);
     case GENERATE_ENDING:

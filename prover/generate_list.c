@@ -26,8 +26,8 @@ static pv_status write_row(generator *g, const json_t *row, pv_error *err)
     if (g->opt->output[0] != '\0') {
         return data_file_append(&g->file, row, err);
     }
-    bool ok = json_dumpf(row, stdout, JSON_COMPACT) == 0 && putchar('\n') == '\n' &&
-              fflush(stdout) == 0;
+    bool ok =
+        json_dumpf(row, stdout, JSON_COMPACT) == 0 && putchar('\n') == '\n' && fflush(stdout) == 0;
     return ok ? PV_OK : pv_fail(err, PV_E_IO, "cannot write the list to stdout");
 }
 

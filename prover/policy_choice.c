@@ -44,8 +44,8 @@ static pv_status take_premise(void *user, const json_t *row, pv_error *err)
     const char *name = json_string_value(json_object_get(row, "name")),
                *statement = json_string_value(json_object_get(row, "statement")),
                *mutation = json_string_value(json_object_get(row, "mutation"));
-    bool whole = name != NULL && statement != NULL &&
-                 (mutation == NULL || strcmp(mutation, "theorem") == 0);
+    bool whole =
+        name != NULL && statement != NULL && (mutation == NULL || strcmp(mutation, "theorem") == 0);
     return whole ? search_premises_add(user, name, statement, err) : PV_OK;
 }
 

@@ -222,7 +222,8 @@ static void take_binder(reader *r, size_t at)
     while (type < count && t[type].kind == T_OPEN) {
         type++;
     }
-    const token *head = type < count && t[type].kind == T_NAME ? &t[type] : NULL;
+    bool instance = at > 0 && is(&t[at - 1], "[");
+    const token *head = !instance && type < count && t[type].kind == T_NAME ? &t[type] : NULL;
     for (size_t i = at; i < n; i++) {
         add_local(r, &t[i], head);
     }
@@ -298,7 +299,8 @@ static uint64_t last_hash(const token *t)
     return at == 0 && !t->dot_before ? 0 : hash_of(t->at + at, t->len - at);
 }
 
-static void take_name(reader *r, const token *t, uint32_t where)
+/* What stands for the name among its neighbours; 0: a local. */
+static uint64_t take_name(reader *r, const token *t, uint32_t where)
 {
     uint64_t whole = t->dot_before ? 0 : whole_hash(r, t), last = last_hash(t);
     if (whole != 0) {
@@ -306,13 +308,19 @@ static void take_name(reader *r, const token *t, uint32_t where)
     }
     if (last != 0) {
         add_symbol(r->out, last, where, 2);
-    } else if (whole != 0) {
-        add_symbol(r->out, whole, where, 1);
     }
+    return last != 0 ? last : whole;
+}
+
+static uint64_t take_text(reader *r, const char *at, size_t len, uint32_t where, uint32_t parts)
+{
+    uint64_t hash = hash_of(at, len);
+    add_symbol(r->out, hash, where, parts);
+    return hash;
 }
 
 /* "xs[i]", "xs[i]?", "xs[i]!": the bracket is glued to what it looks into. */
-static void take_index(reader *r, size_t at, uint32_t where)
+static uint64_t take_index(reader *r, size_t at, uint32_t where)
 {
     const token *t = r->tokens.items;
     size_t close = at + 1;
@@ -321,24 +329,44 @@ static void take_index(reader *r, size_t at, uint32_t where)
     }
     char mark = close < r->tokens.count ? t[close].at[1] : '\0';
     const char *name = mark == '?' ? "getElem?" : mark == '!' ? "getElem!" : "getElem";
-    add_symbol(r->out, hash_of(name, strlen(name)), where, 1);
+    return take_text(r, name, strlen(name), where, 1);
 }
 
-/* The symbols of the tokens from `from` to `to`. */
-static void take_symbols(reader *r, size_t from, size_t to, uint32_t where)
+static uint64_t take_operator(reader *r, size_t at, uint32_t where)
+{
+    const token *t = &r->tokens.items[at];
+    bool before = is(t, "-") && at + 1 < r->tokens.count && t[1].glued;
+    return before ? take_text(r, "neg", 3, where, 1) : take_text(r, t->at, t->len, where, 1);
+}
+
+/* The symbol of a token; 0: it has none. */
+static uint64_t take_token(reader *r, size_t from, size_t i, uint32_t where)
 {
     const token *t = r->tokens.items;
+    if (t[i].kind == T_NAME) {
+        return take_name(r, &t[i], where);
+    }
+    if (t[i].kind == T_NUMBER) {
+        return take_text(r, t[i].at, t[i].len, where, 2);
+    }
+    if (t[i].kind == T_OPEN && *t[i].at == '[' && t[i].glued && i > from &&
+        t[i - 1].kind != T_OPEN && t[i - 1].kind != T_OPERATOR) {
+        return take_index(r, i, where);
+    }
+    return t[i].kind == T_OPERATOR && !is(&t[i], ":") ? take_operator(r, i, where) : 0;
+}
+
+/* The symbols of the tokens from `from` to `to`, and each two that follow one another, which tell "a * (b - c)" from
+ * "a - b * c". */
+static void take_symbols(reader *r, size_t from, size_t to, uint32_t where)
+{
+    uint64_t last = 0;
     for (size_t i = from; i < to; i++) {
-        if (t[i].kind == T_NAME) {
-            take_name(r, &t[i], where);
-        } else if (t[i].kind == T_NUMBER) {
-            add_symbol(r->out, hash_of(t[i].at, t[i].len), where, 2);
-        } else if (t[i].kind == T_OPEN && *t[i].at == '[' && t[i].glued && i > from &&
-                   t[i - 1].kind != T_OPEN && t[i - 1].kind != T_OPERATOR) {
-            take_index(r, i, where);
-        } else if (t[i].kind == T_OPERATOR && !is(&t[i], ":")) {
-            add_symbol(r->out, hash_of(t[i].at, t[i].len), where, 1);
+        uint64_t now = take_token(r, from, i, where);
+        if (now != 0 && last != 0 && where != PREMISE_HYP) {
+            add_symbol(r->out, pv_mix64(last) ^ now, where, 2);
         }
+        last = now != 0 ? now : last;
     }
 }
 
@@ -409,6 +437,16 @@ static uint64_t plain_equation(const reader *r, size_t from, size_t to)
     return same && find_local(r, a->type, a->type_len) == NULL ? hash_of(a->type, a->type_len) : 0;
 }
 
+/* "f a = f b", "a.f = b.f": the equation's is the only operator. */
+static bool images_agree(const reader *r, size_t from, size_t to)
+{
+    size_t operators = 0;
+    for (size_t i = from; i < to; i++) {
+        operators += r->tokens.items[i].kind == T_OPERATOR;
+    }
+    return operators == 1 && find_last(r, from, to, "=") < to;
+}
+
 /* Whether an equation stands before token `to`. */
 static bool has_equation(const reader *r, size_t to)
 {
@@ -436,7 +474,7 @@ static void take_sides(reader *r, size_t from, size_t to)
         take_symbols(r, at + 1, to, PREMISE_RIGHT);
         out->heads[1] = first_symbol(r, at + 1, to);
     }
-    if (out->head == PREMISE_IFF && find_last(r, from, at, "=") < at) {
+    if (out->head == PREMISE_IFF && images_agree(r, from, at)) {
         out->injective = plain_equation(r, at + 1, to);
     } else if (out->head == PREMISE_EQ && has_equation(r, from)) {
         out->injective = plain_equation(r, from, to);
@@ -465,10 +503,34 @@ static void take_conclusion(reader *r, size_t from, size_t to)
     }
 }
 
+/* ---- types ---- */
+
+/* A type is a constant with a capital; proofs of something are no values. */
+static void note_types(reader *r)
+{
+    premise_text *out = r->out;
+    for (size_t i = 0; i < r->local_count && out->type_count < PREMISE_TYPES_MAX; i++) {
+        const local *var = &r->locals[i];
+        bool type = var->type != NULL && *var->type >= 'A' && *var->type <= 'Z' &&
+                    find_local(r, var->type, var->type_len) == NULL &&
+                    !(var->type_len == 4 &&
+                      (memcmp(var->type, "Type", 4) == 0 || memcmp(var->type, "Prop", 4) == 0 ||
+                       memcmp(var->type, "Sort", 4) == 0));
+        uint64_t hash = type ? hash_of(var->type, var->type_len) : 0;
+        for (size_t k = 0; k < out->type_count; k++) {
+            hash = out->types[k] == hash ? 0 : hash;
+        }
+        if (hash != 0) {
+            out->types[out->type_count++] = hash;
+        }
+    }
+}
+
 /* ---- the two forms ---- */
 
 static void finish(reader *r)
 {
+    note_types(r);
     r->out->failed = r->out->failed || r->tokens.failed;
     merge_symbols(r->out);
     pv_free(r->tokens.items);

@@ -12,15 +12,18 @@
 
 /* Where a symbol occurs. */
 enum {
-    PREMISE_LEFT = 1,  /* the conclusion's left side of `=` or `↔`; all of it where there is none */
+    PREMISE_LEFT = 1, /* the conclusion's left side of `=` or `↔`; all of it where there is none */
     PREMISE_RIGHT = 2, /* its right side                                                          */
     PREMISE_HYP = 4,   /* hypotheses and the types of variables                                   */
 };
 
+enum { PREMISE_TYPES_MAX = 4 };
+
 typedef struct premise_symbol {
     uint64_t hash; /* of its text; symbols that collide count as one */
     uint32_t where;
-    uint32_t parts; /* 1: a whole name or operator; 2: a last component, or a numeral: it says less */
+    uint32_t
+        parts; /* 1: a whole name or operator; 2: a last component, or a numeral: it says less */
 } premise_symbol;
 
 /* The conclusion's outermost relation. */
@@ -31,6 +34,9 @@ typedef struct premise_text {
     size_t count, capacity;
     premise_head head;
     uint64_t heads[2]; /* first symbols of the conclusion's sides; 0: none */
+    uint64_t types
+        [PREMISE_TYPES_MAX]; /* constants that the types of the variables begin with; type_count */
+    size_t type_count;
     /* A lemma `f a = f b → a = b`, or with `↔`, for variables a and b: the symbol of their type; else 0. */
     uint64_t injective;
     bool failed; /* memory was short */

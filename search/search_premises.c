@@ -8,8 +8,9 @@
 #include <string.h>
 
 /* How much a symbol counts by where it stands; the goal's hypotheses tell less than its target. */
-static const double HYP_WEIGHT = 0.4, GOAL_HYP_WEIGHT = 0.35, PART_WEIGHT = 0.6;
-static const double SIDE_BONUS = 0.45, HEAD_BONUS = 0.1;
+static const double HYP_WEIGHT = 0.4, GOAL_HYP_WEIGHT = 0.35, PART_WEIGHT = 0.6,
+                    ACROSS_WEIGHT = 0.85; /* left in one, right in the other */
+static const double SIDE_BONUS = 0.45, HEAD_BONUS = 0.1, FOREIGN_FACTOR = 0.5;
 
 /* A side is worth less when it says little: of this much weight it counts half. */
 static const double SIDE_HALF = 25;
@@ -17,7 +18,7 @@ static const double SIDE_HALF = 25;
 typedef struct lemma {
     char *name;
     search_premise_shape shape;
-    uint64_t heads[2], injective;
+    uint64_t heads[2], injective, types[PREMISE_TYPES_MAX];
     double norm, left, right; /* weight of the whole, of its sides */
 } lemma;
 
@@ -87,19 +88,20 @@ pv_status search_premises_add(search_premises *set, const char *name, const char
     premise_text text;
     premise_text_statement(&text, statement);
     char *copy = pv_strdup(name);
-    bool ok = !text.failed && copy != NULL && set->count < UINT32_MAX &&
-              pv_grow((void **)&set->lemmas, &set->capacity, set->count + 1,
-                      sizeof *set->lemmas) == 0 &&
-              pv_grow((void **)&set->postings, &set->posting_capacity,
-                      set->posting_count + text.count, sizeof *set->postings) == 0;
+    bool ok =
+        !text.failed && copy != NULL && set->count < UINT32_MAX &&
+        pv_grow((void **)&set->lemmas, &set->capacity, set->count + 1, sizeof *set->lemmas) == 0 &&
+        pv_grow((void **)&set->postings, &set->posting_capacity, set->posting_count + text.count,
+                sizeof *set->postings) == 0;
     if (ok) {
-        static const search_premise_shape shapes[] = {
-            SEARCH_PREMISE_FACT, SEARCH_PREMISE_EQUATION, SEARCH_PREMISE_IFF};
+        static const search_premise_shape shapes[] = {SEARCH_PREMISE_FACT, SEARCH_PREMISE_EQUATION,
+                                                      SEARCH_PREMISE_IFF};
         add_postings(set, &text, (uint32_t)set->count);
         set->lemmas[set->count++] = (lemma){.name = copy,
                                             .shape = shapes[text.head],
                                             .heads = {text.heads[0], text.heads[1]},
                                             .injective = text.injective};
+        memcpy(set->lemmas[set->count - 1].types, text.types, sizeof text.types);
     } else {
         pv_free(copy);
     }
@@ -194,7 +196,8 @@ static double add_up(const search_premises *set, const premise_text *goal, tally
             tally *sum = &sums[p->lemma];
             double w = weight * part_of(p->parts);
             bool hyp = (p->where & (PREMISE_LEFT | PREMISE_RIGHT)) == 0;
-            sum->dot += w * how * (hyp ? HYP_WEIGHT : 1);
+            bool across = target && !hyp && (p->where & g->where) == 0;
+            sum->dot += w * how * (hyp ? HYP_WEIGHT : across ? ACROSS_WEIGHT : 1);
             sum->left += (p->where & PREMISE_LEFT) != 0 ? w : 0;
             sum->right += (p->where & PREMISE_RIGHT) != 0 ? w : 0;
         }
@@ -228,6 +231,16 @@ static double side_bonus(double part, double whole)
     return s * s * s * whole / (whole + SIDE_HALF);
 }
 
+static bool is_foreign(const lemma *l, const premise_text *goal)
+{
+    for (size_t i = 0; i < PREMISE_TYPES_MAX && l->types[i] != 0; i++) {
+        if (!goal_has(goal, l->types[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static search_premise_hit hit_of(const lemma *l, const tally *sum, double norm,
                                  const premise_text *goal)
 {
@@ -235,11 +248,12 @@ static search_premise_hit hit_of(const lemma *l, const tally *sum, double norm,
     hit.whole = norm > 0 && l->norm > 0 ? fmin(1, sum->dot / sqrt(norm * l->norm)) : 0;
     hit.left = share(sum->left, l->left);
     hit.right = share(sum->right, l->right);
-    hit.injective =
-        l->injective != 0 && goal->head == PREMISE_EQ && goal_has(goal, l->injective);
+    hit.injective = l->injective != 0 && goal->head == PREMISE_EQ && goal_has(goal, l->injective);
     double bonus = side_bonus(sum->left, l->left), other = side_bonus(sum->right, l->right);
     hit.score = hit.whole + SIDE_BONUS * fmax(bonus, 0.6 * other) +
                 (l->heads[0] != 0 && l->heads[0] == goal->heads[0] ? HEAD_BONUS : 0);
+    hit.foreign = is_foreign(l, goal);
+    hit.score *= hit.foreign ? FOREIGN_FACTOR : 1;
     return hit;
 }
 

@@ -32,6 +32,7 @@ typedef enum search_premise_shape {
 typedef struct search_premise_hit {
     const char *name; /* borrowed from the set                                           */
     search_premise_shape shape;
+    bool foreign;       /* it speaks of values of a type that the goal does not mention    */
     bool injective;     /* f a = f b gives a = b, for the type of the goal's equation      */
     double score;       /* for the order of hits                                           */
     double whole;       /* likeness of the statements, 0 to 1                              */

@@ -5,6 +5,7 @@
 #include "search_portfolio_internal.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 enum { HITS = 40, INJECTIVE_HITS = 3, SIMP_LEMMAS = 6, GRIND_LEMMAS = 8, MORE_LEMMAS = 16 };
 
@@ -24,14 +25,19 @@ static bool any_suits(const search_premise_hit *hit)
     return true;
 }
 
+static bool applies(const search_premise_hit *hit)
+{
+    return !hit->foreign;
+}
+
 static bool rewrites(const search_premise_hit *hit)
 {
-    return hit->shape != SEARCH_PREMISE_FACT && hit->left >= SIDE_THERE;
+    return !hit->foreign && hit->shape != SEARCH_PREMISE_FACT && hit->left >= SIDE_THERE;
 }
 
 static bool rewrites_back(const search_premise_hit *hit)
 {
-    return hit->shape != SEARCH_PREMISE_FACT && hit->right >= SIDE_THERE;
+    return !hit->foreign && hit->shape != SEARCH_PREMISE_FACT && hit->right >= SIDE_THERE;
 }
 
 static bool simplifies(const search_premise_hit *hit)
@@ -58,7 +64,7 @@ static void add_each(portfolio_list *list, const finding *f, suits *does, size_t
     size_t n = 0;
     for (size_t i = 0; i < f->hit_count && n < max; i++) {
         if (does(&f->hits[i])) {
-            portfolio_add(list, weight - 0.25 * (double)n++, "%s%s%s", before, f->hits[i].name,
+            portfolio_add(list, weight - 0.1 * (double)n++, "%s%s%s", before, f->hits[i].name,
                           after);
         }
     }
@@ -73,13 +79,13 @@ typedef struct form {
 
 /* Around a list of names. */
 static const form simp_forms[] = {
-    {"simp [", "]", 4.0, false, false},
-    {"simp_all [", "]", 3.8, false, false},
+    {"simp [", "]", 3.6, false, false},
+    {"simp_all [", "]", 3.5, false, false},
     {"ext <;> simp [", "]", 2.2, true, false},
 };
 
 static const form grind_forms[] = {
-    {"grind [", "]", 4.2, false, false},
+    {"grind [", "]", 1.0, false, false},
 };
 
 static void add_forms(portfolio_list *list, const form *forms, size_t count, const char *names)
@@ -141,18 +147,50 @@ static void add_all(void *user, portfolio_list *list)
     if (head == PORTFOLIO_EQ) {
         add_injective(list, f);
     }
-    add_each(list, f, rewrites, 6, 3.2, "rw [", "]");
-    add_each(list, f, any_suits, 5, 3.3, "apply ", "");
+    add_each(list, f, rewrites, 8, 3.8, "rw [", "]");
+    add_each(list, f, applies, 10, 4.0, "apply ", "");
     add_each(list, f, rewrites_back, 3, 2.4, "rw [← ", "]");
     add_each(list, f, rewrites, 3, 2.6, "simp [", "]");
+    if (getenv("PREM_EXP")) {
+        add_each(list, f, applies, 2, -5, "apply ", " <;> simp_all");
+        add_each(list, f, applies, 2, -5, "apply ", " <;> omega");
+        add_each(list, f, applies, 2, -5, "exact Iff.symm ", "");
+        add_each(list, f, rewrites, 3, -5, "rw [", "] <;> simp_all");
+        add_each(list, f, rewrites, 2, -5, "rw [", "] <;> omega");
+        add_each(list, f, applies, 5, -5, "have := @", "; simp_all");
+        add_each(list, f, applies, 2, -5, "have := @", "; grind");
+        add_each(list, f, applies, 2, -5, "grind [", "]");
+        add_each(list, f, applies, 3, -5, "simpa using ", " ..");
+        pv_buf a = {0}, b = {0}, c = {0};
+        if (put_names(&a, f, simplifies, 6) > 0) {
+            portfolio_add(list, -6, "ext <;> simp_all [%s]", pv_buf_text(&a));
+        }
+        if (put_names(&b, f, any_suits, 4) > 0) {
+            portfolio_add(list, -6, "grind [%s]", pv_buf_text(&b));
+        }
+        pv_buf_clear(&a);
+        if (put_names(&a, f, any_suits, 16) > 0) {
+            portfolio_add(list, -6, "simp [%s]", pv_buf_text(&a));
+            portfolio_add(list, -6, "simp_all [%s]", pv_buf_text(&a));
+        }
+        if (put_names(&c, f, applies, 8) > 0) {
+            portfolio_add(list, -6, "grind [%s]", pv_buf_text(&c));
+            portfolio_add(list, -6, "solve_by_elim [%s]", pv_buf_text(&c));
+        }
+        pv_buf_clear(&c);
+        if (put_names(&c, f, rewrites, 8) > 0) {
+            portfolio_add(list, -6, "simp [%s]", pv_buf_text(&c));
+            portfolio_add(list, -6, "simp_all [%s]", pv_buf_text(&c));
+        }
+        pv_buf_release(&a), pv_buf_release(&b), pv_buf_release(&c);
+    }
 }
 
 static pv_status find(const search_premises_policy *policy, const char *goal, finding *f,
                       pv_error *err)
 {
     search_premises_query query = {.goal = goal, .skip = policy->skip};
-    pv_status status =
-        search_premises_find(policy->set, &query, f->hits, HITS, &f->hit_count, err);
+    pv_status status = search_premises_find(policy->set, &query, f->hits, HITS, &f->hit_count, err);
     if (status == PV_OK) {
         query.injective = true;
         status = search_premises_find(policy->set, &query, f->injective, INJECTIVE_HITS,
