@@ -9,7 +9,7 @@
 
 /* How much a symbol counts by where it stands; the goal's hypotheses tell less than its target. */
 static const double HYP_WEIGHT = 0.4, GOAL_HYP_WEIGHT = 0.35, PART_WEIGHT = 0.6,
-                    ACROSS_WEIGHT = 0.85; /* left in one, right in the other */
+                    ACROSS_WEIGHT = 0.9; /* not on the same sides in both */
 static const double SIDE_BONUS = 0.45, HEAD_BONUS = 0.1, FOREIGN_FACTOR = 0.5;
 
 /* A side is worth less when it says little: of this much weight it counts half. */
@@ -196,7 +196,8 @@ static double add_up(const search_premises *set, const premise_text *goal, tally
             tally *sum = &sums[p->lemma];
             double w = weight * part_of(p->parts);
             bool hyp = (p->where & (PREMISE_LEFT | PREMISE_RIGHT)) == 0;
-            bool across = target && !hyp && (p->where & g->where) == 0;
+            bool across =
+                target && !hyp && ((p->where ^ g->where) & (PREMISE_LEFT | PREMISE_RIGHT)) != 0;
             sum->dot += w * how * (hyp ? HYP_WEIGHT : across ? ACROSS_WEIGHT : 1);
             sum->left += (p->where & PREMISE_LEFT) != 0 ? w : 0;
             sum->right += (p->where & PREMISE_RIGHT) != 0 ? w : 0;
