@@ -20,6 +20,8 @@ enum {
     SHORTEN_SECONDS = 10,
 };
 
+static const char SELFISH[] = "it uses the theorem itself";
+
 static const double SHORTEN_LEAN_SECONDS = 3;
 
 /* ---- the end of an item ---- */
@@ -665,6 +667,18 @@ static bool turn_usage(generate_item *item)
 
 /* ---- the search ---- */
 
+/* Whether the tactic proved the statement by the theorem itself: a lemma with an attribute for it. */
+static bool is_selfish(const generate_item *item, const char *tactic)
+{
+    for (size_t i = 0; i < item->known_count; i++) {
+        const lean_known_failure *known = &item->known[i];
+        if (strcmp(known->message, SELFISH) == 0 && strcmp(known->tactic, tactic) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void start_search(generate_item *item)
 {
     const options *opt = item->g->opt;
@@ -683,6 +697,8 @@ static void start_search(generate_item *item)
     };
     search_policy policy =
         policy_choice_without(&item->g->choice, &item->premises, item->statement->name);
+    item->premises.no_simp = is_selfish(item, "simp");
+    item->premises.no_grind = is_selfish(item, "grind");
     if (start_quest(item, &item->main, policy, &how)) {
         item->stage = GENERATE_SEARCH;
     }
@@ -699,9 +715,7 @@ static void note_known(void *user, const search_edge_view *edge)
     }
     lean_known_failure *known = &item->known[item->known_count];
     known->tactic = pv_strdup(edge->tactic);
-    known->message = pv_strdup(selfish                 ? "it uses the theorem itself"
-                               : edge->message == NULL ? ""
-                                                       : edge->message);
+    known->message = pv_strdup(selfish ? SELFISH : edge->message == NULL ? "" : edge->message);
     if (known->tactic == NULL || known->message == NULL) {
         pv_free(known->tactic);
         pv_free(known->message);

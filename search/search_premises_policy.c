@@ -4,15 +4,15 @@
 #include "search.h"
 #include "search_portfolio_internal.h"
 
-#include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
-enum { HITS = 40, INJECTIVE_HITS = 3, SIMP_LEMMAS = 6, GRIND_LEMMAS = 8, MORE_LEMMAS = 16 };
+enum { HITS = 40, INJECTIVE_HITS = 2, IMAGE_LEMMAS = 6 };
 
 /* A side that is there so far may be rewritten. */
 static const double SIDE_THERE = 0.97;
 
 typedef struct finding {
+    const search_premises_policy *policy;
     search_premise_hit hits[HITS], injective[INJECTIVE_HITS];
     size_t hit_count, injective_count;
 } finding;
@@ -45,6 +45,52 @@ static bool simplifies(const search_premise_hit *hit)
     return hit->shape == SEARCH_PREMISE_FACT || hit->left >= SIDE_THERE;
 }
 
+/* What a form looks at and takes. */
+typedef enum form_kind {
+    FORM_EACH,   /* each of the first `count` hits by itself      */
+    FORM_LIST,   /* the names of the first `count` in one list    */
+    FORM_INDUCT, /* a list, for each value to do induction on     */
+} form_kind;
+
+enum { FORM_SIMP = 1, FORM_GRIND = 2, FORM_EQUATION = 4, FORM_SIMP_ONLY = 8 };
+
+typedef struct form {
+    form_kind kind;
+    suits *does;
+    size_t count;
+    double weight; /* of the first */
+    const char *before;
+    const char *after;
+    unsigned
+        flags; /* what it uses; FORM_EQUATION: only for a target `=`; FORM_SIMP_ONLY: only where `simp` must not be used */
+} form;
+
+/* What is cheap to try comes first: `apply` and `rw` take 10 ms, lists for simp 50 to 100, grind 200 and more. */
+static const form forms[] = {
+    {FORM_EACH, applies, 6, 4.0, "apply ", "", 0},
+    {FORM_EACH, applies, 4, 3.8, "have := @", "; simp_all", FORM_SIMP},
+    {FORM_LIST, applies, 8, 3.6, "solve_by_elim [", "]", 0},
+    {FORM_LIST, simplifies, 12, 3.5, "simp_all [", "]", FORM_SIMP},
+    {FORM_LIST, simplifies, 12, 3.45, "simp [", "]", FORM_SIMP},
+    {FORM_LIST, rewrites, 6, 3.45, "simp only [", "]", FORM_SIMP_ONLY},
+    {FORM_EACH, rewrites, 6, 3.4, "rw [", "]", 0},
+    {FORM_LIST, simplifies, 12, 3.3, "ext <;> simp [", "]", FORM_SIMP | FORM_EQUATION},
+    {FORM_EACH, applies, 2, 3.15, "apply ", " <;> simp_all", FORM_SIMP},
+    {FORM_EACH, applies, 1, 3.1, "apply ", " <;> omega", 0},
+    {FORM_LIST, any_suits, 4, 3.0, "grind [", "]", FORM_GRIND},
+    {FORM_EACH, rewrites_back, 3, 2.9, "rw [← ", "]", 0},
+    {FORM_EACH, rewrites, 3, 2.8, "simp [", "]", FORM_SIMP},
+    {FORM_EACH, applies, 1, 2.5, "grind [", "]", FORM_GRIND},
+    {FORM_INDUCT, simplifies, 6, 2.3, "simp_all [", "]", FORM_SIMP},
+    {FORM_LIST, any_suits, 4, 2.25, "ext <;> grind [", "]", FORM_GRIND | FORM_EQUATION},
+    {FORM_LIST, any_suits, 8, 2.2, "grind [", "]", FORM_GRIND},
+    {FORM_INDUCT, any_suits, 4, 2.1, "grind [", "]", FORM_GRIND},
+};
+
+static const double RANK_STEP = 0.05; /* by which the weight sinks from hit to hit */
+
+enum { INDUCTIONS = 2 };
+
 /* "a, b, c": the names of the first `max` hits that suit; their number. */
 static size_t put_names(pv_buf *out, const finding *f, suits *does, size_t max)
 {
@@ -57,83 +103,109 @@ static size_t put_names(pv_buf *out, const finding *f, suits *does, size_t max)
     return n;
 }
 
-/* One candidate for each of the first `max` hits that suit; "%s" in the form is the name. The weight sinks with the rank. */
-static void add_each(portfolio_list *list, const finding *f, suits *does, size_t max, double weight,
-                     const char *before, const char *after)
+static void add_each(portfolio_list *list, const finding *f, const form *way)
 {
     size_t n = 0;
-    for (size_t i = 0; i < f->hit_count && n < max; i++) {
-        if (does(&f->hits[i])) {
-            portfolio_add(list, weight - 0.1 * (double)n++, "%s%s%s", before, f->hits[i].name,
-                          after);
+    for (size_t i = 0; i < f->hit_count && n < way->count; i++) {
+        if (way->does(&f->hits[i])) {
+            portfolio_add(list, way->weight - RANK_STEP * (double)n++, "%s%s%s", way->before,
+                          f->hits[i].name, way->after);
         }
     }
 }
 
-typedef struct form {
-    const char *before, *after;
-    double weight;
-    bool equation; /* only for a target `=`                        */
-    bool numeric;  /* omega may have the rest                      */
-} form;
+static void add_list(portfolio_list *list, const finding *f, const form *way)
+{
+    pv_buf names = {0};
+    if (put_names(&names, f, way->does, way->count) > 0) {
+        portfolio_add(list, way->weight, "%s%s%s", way->before, pv_buf_text(&names), way->after);
+    }
+    list->failed = list->failed || !pv_buf_ok(&names);
+    pv_buf_release(&names);
+}
 
-/* Around a list of names. */
-static const form simp_forms[] = {
-    {"simp [", "]", 3.6, false, false},
-    {"simp_all [", "]", 3.5, false, false},
-    {"ext <;> simp [", "]", 2.2, true, false},
-};
+/* The first values of the target that have an induction. */
+static void add_inductions(portfolio_list *list, const finding *f, const form *way)
+{
+    const portfolio_goal *goal = list->goal;
+    pv_buf names = {0};
+    size_t n = put_names(&names, f, way->does, way->count) > 0 ? 0 : INDUCTIONS;
+    for (size_t i = 0; i < goal->hyp_count && n < INDUCTIONS; i++) {
+        const portfolio_hyp *x = &goal->hyps[i];
+        bool inductive = x->kind == PORTFOLIO_NAT || x->kind == PORTFOLIO_LIST;
+        if (inductive && x->nameable && portfolio_has_word(goal->target.text, x->name)) {
+            portfolio_add(list, way->weight - RANK_STEP * (double)n++, "induction %.*s <;> %s%s%s",
+                          PORTFOLIO_FMT(x->name), way->before, pv_buf_text(&names), way->after);
+        }
+    }
+    list->failed = list->failed || !pv_buf_ok(&names);
+    pv_buf_release(&names);
+}
 
-static const form grind_forms[] = {
-    {"grind [", "]", 1.0, false, false},
-};
-
-static void add_forms(portfolio_list *list, const form *forms, size_t count, const char *names)
+static void add_form(portfolio_list *list, const finding *f, const form *way)
 {
     bool equation = list->goal->target.head == PORTFOLIO_EQ;
-    for (size_t i = 0; i < count; i++) {
-        if (equation || !forms[i].equation) {
-            portfolio_add(list, forms[i].weight, "%s%s%s", forms[i].before, names, forms[i].after);
-        }
+    unsigned flags = way->flags;
+    if (((flags & FORM_SIMP) != 0 && f->policy->no_simp) ||
+        ((flags & FORM_GRIND) != 0 && f->policy->no_grind) ||
+        ((flags & FORM_SIMP_ONLY) != 0 && !f->policy->no_simp) ||
+        ((flags & FORM_EQUATION) != 0 && !equation)) {
+        return;
+    }
+    switch (way->kind) {
+    case FORM_EACH:
+        add_each(list, f, way);
+        break;
+    case FORM_LIST:
+        add_list(list, f, way);
+        break;
+    case FORM_INDUCT:
+        add_inductions(list, f, way);
+        break;
     }
 }
 
-#define COUNT_OF(table) (sizeof(table) / sizeof *(table))
-
-static void add_lists(portfolio_list *list, const finding *f)
+/* "toNat" in "UInt8.toNat_inj" says that images are of type Nat: lemmas of that namespace are no strangers then. */
+static bool is_of_image(const char *lemma, const char *injective)
 {
-    pv_buf simp = {0}, grind = {0};
-    if (put_names(&simp, f, simplifies, SIMP_LEMMAS) > 0) {
-        add_forms(list, simp_forms, COUNT_OF(simp_forms), pv_buf_text(&simp));
+    const char *last = strrchr(injective, '.');
+    const char *to = strstr(last == NULL ? injective : last, "to");
+    size_t n = to == NULL ? 0 : strcspn(to + 2, "_");
+    return n > 0 && to[2] >= 'A' && to[2] <= 'Z' && strncmp(lemma, to + 2, n) == 0 &&
+           lemma[n] == '.';
+}
+
+static void put_image_names(pv_buf *out, const finding *f, const char *injective)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < f->hit_count && n < IMAGE_LEMMAS; i++) {
+        const search_premise_hit *hit = &f->hits[i];
+        if (hit->foreign ? is_of_image(hit->name, injective) : simplifies(hit)) {
+            pv_buf_printf(out, ", %s", hit->name);
+            n++;
+        }
     }
-    if (put_names(&grind, f, any_suits, GRIND_LEMMAS) > 0) {
-        add_forms(list, grind_forms, COUNT_OF(grind_forms), pv_buf_text(&grind));
-    }
-    list->failed = list->failed || !pv_buf_ok(&simp) || !pv_buf_ok(&grind);
-    pv_buf_release(&simp);
-    pv_buf_release(&grind);
 }
 
 /* An equation follows from, or is the same as, one of images. */
 static void add_injective(portfolio_list *list, const finding *f)
 {
-    pv_buf simp = {0};
-    size_t n = put_names(&simp, f, simplifies, SIMP_LEMMAS);
-    const char *comma = n > 0 ? ", " : "";
     for (size_t i = 0; i < f->injective_count; i++) {
         const search_premise_hit *hit = &f->injective[i];
-        double weight = 3.0 - 0.3 * (double)i;
-        if (hit->shape == SEARCH_PREMISE_IFF) {
-            portfolio_add(list, weight, "simp [← %s%s%s]", hit->name, comma, pv_buf_text(&simp));
-            portfolio_add(list, weight - 0.5, "rw [← %s]", hit->name);
-        } else {
-            portfolio_add(list, weight, "apply %s <;> simp%s%s%s", hit->name, n > 0 ? " [" : "",
-                          pv_buf_text(&simp), n > 0 ? "]" : "");
-            portfolio_add(list, weight - 0.5, "apply %s", hit->name);
+        double weight = 3.35 - RANK_STEP * (double)i;
+        if (hit->shape != SEARCH_PREMISE_IFF) {
+            portfolio_add(list, weight, "apply %s", hit->name);
+            continue;
         }
+        pv_buf names = {0};
+        put_image_names(&names, f, hit->name);
+        if (!f->policy->no_simp) {
+            portfolio_add(list, weight, "simp [← %s%s]", hit->name, pv_buf_text(&names));
+        }
+        portfolio_add(list, weight - 0.5, "rw [← %s]", hit->name);
+        list->failed = list->failed || !pv_buf_ok(&names);
+        pv_buf_release(&names);
     }
-    list->failed = list->failed || !pv_buf_ok(&simp);
-    pv_buf_release(&simp);
 }
 
 static void add_all(void *user, portfolio_list *list)
@@ -143,52 +215,18 @@ static void add_all(void *user, portfolio_list *list)
     if (f->hit_count == 0 || head == PORTFOLIO_FORALL || head == PORTFOLIO_IMPLIES) {
         return; /* what is to be introduced comes first */
     }
-    add_lists(list, f);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        add_form(list, f, &forms[i]);
+    }
     if (head == PORTFOLIO_EQ) {
         add_injective(list, f);
-    }
-    add_each(list, f, rewrites, 8, 3.8, "rw [", "]");
-    add_each(list, f, applies, 10, 4.0, "apply ", "");
-    add_each(list, f, rewrites_back, 3, 2.4, "rw [← ", "]");
-    add_each(list, f, rewrites, 3, 2.6, "simp [", "]");
-    if (getenv("PREM_EXP")) {
-        add_each(list, f, applies, 2, -5, "apply ", " <;> simp_all");
-        add_each(list, f, applies, 2, -5, "apply ", " <;> omega");
-        add_each(list, f, applies, 2, -5, "exact Iff.symm ", "");
-        add_each(list, f, rewrites, 3, -5, "rw [", "] <;> simp_all");
-        add_each(list, f, rewrites, 2, -5, "rw [", "] <;> omega");
-        add_each(list, f, applies, 5, -5, "have := @", "; simp_all");
-        add_each(list, f, applies, 2, -5, "have := @", "; grind");
-        add_each(list, f, applies, 2, -5, "grind [", "]");
-        add_each(list, f, applies, 3, -5, "simpa using ", " ..");
-        pv_buf a = {0}, b = {0}, c = {0};
-        if (put_names(&a, f, simplifies, 6) > 0) {
-            portfolio_add(list, -6, "ext <;> simp_all [%s]", pv_buf_text(&a));
-        }
-        if (put_names(&b, f, any_suits, 4) > 0) {
-            portfolio_add(list, -6, "grind [%s]", pv_buf_text(&b));
-        }
-        pv_buf_clear(&a);
-        if (put_names(&a, f, any_suits, 16) > 0) {
-            portfolio_add(list, -6, "simp [%s]", pv_buf_text(&a));
-            portfolio_add(list, -6, "simp_all [%s]", pv_buf_text(&a));
-        }
-        if (put_names(&c, f, applies, 8) > 0) {
-            portfolio_add(list, -6, "grind [%s]", pv_buf_text(&c));
-            portfolio_add(list, -6, "solve_by_elim [%s]", pv_buf_text(&c));
-        }
-        pv_buf_clear(&c);
-        if (put_names(&c, f, rewrites, 8) > 0) {
-            portfolio_add(list, -6, "simp [%s]", pv_buf_text(&c));
-            portfolio_add(list, -6, "simp_all [%s]", pv_buf_text(&c));
-        }
-        pv_buf_release(&a), pv_buf_release(&b), pv_buf_release(&c);
     }
 }
 
 static pv_status find(const search_premises_policy *policy, const char *goal, finding *f,
                       pv_error *err)
 {
+    f->policy = policy;
     search_premises_query query = {.goal = goal, .skip = policy->skip};
     pv_status status = search_premises_find(policy->set, &query, f->hits, HITS, &f->hit_count, err);
     if (status == PV_OK) {

@@ -16,6 +16,8 @@ extern "C" {
 typedef struct search_premises_policy {
     const search_premises *set; /* borrowed, sealed                                       */
     const char *skip;           /* never proposed: what is to be proved; borrowed; NULL   */
+    bool no_simp;  /* `simp` would prove it by itself, which does not count: only `simp only`    */
+    bool no_grind; /* the same of `grind`                                                        */
 } search_premises_policy;
 
 search_policy search_premises_policy_table(search_premises_policy *policy);
