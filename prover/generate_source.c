@@ -175,6 +175,7 @@ static bool name_in(const char *text, char *name, size_t max)
         found = strncmp(line, "lemma ", 6) == 0 ? line + 6 : found;
     }
     size_t n = found == NULL ? 0 : strcspn(found, " \n\t:({[⦃");
+    n -= n > 0 && found[n] == '{' && found[n - 1] == '.'; /* "name.{u}" */
     if (n == 0 || n >= max) {
         return false;
     }

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { HITS = 40, INJECTIVE_HITS = 2, IMAGE_LEMMAS = 6 };
+enum { HITS = 40, INJECTIVE_HITS = 3, IMAGE_LEMMAS = 6 };
 
 /* A side that is there so far may be rewritten. */
 static const double SIDE_THERE = 0.97;
@@ -14,35 +14,40 @@ static const double SIDE_THERE = 0.97;
 typedef struct finding {
     const search_premises_policy *policy;
     search_premise_hit hits[HITS], injective[INJECTIVE_HITS];
+    bool image[HITS]; /* of the type that an injective map leads to: no stranger */
     size_t hit_count, injective_count;
 } finding;
 
-typedef bool suits(const search_premise_hit *hit);
+/* Whether a form may take hit i. */
+typedef bool suits(const finding *f, size_t i);
 
-static bool any_suits(const search_premise_hit *hit)
+static bool applies(const finding *f, size_t i)
 {
-    (void)hit;
-    return true;
+    return !f->hits[i].foreign;
 }
 
-static bool applies(const search_premise_hit *hit)
+static bool rewrites(const finding *f, size_t i)
 {
-    return !hit->foreign;
-}
-
-static bool rewrites(const search_premise_hit *hit)
-{
+    const search_premise_hit *hit = &f->hits[i];
     return !hit->foreign && hit->shape != SEARCH_PREMISE_FACT && hit->left >= SIDE_THERE;
 }
 
-static bool rewrites_back(const search_premise_hit *hit)
+static bool rewrites_back(const finding *f, size_t i)
 {
+    const search_premise_hit *hit = &f->hits[i];
     return !hit->foreign && hit->shape != SEARCH_PREMISE_FACT && hit->right >= SIDE_THERE;
 }
 
-static bool simplifies(const search_premise_hit *hit)
+static bool simplifies(const finding *f, size_t i)
 {
-    return hit->shape == SEARCH_PREMISE_FACT || hit->left >= SIDE_THERE;
+    const search_premise_hit *hit = &f->hits[i];
+    return (!hit->foreign || f->image[i]) &&
+           (hit->shape == SEARCH_PREMISE_FACT || hit->left >= SIDE_THERE);
+}
+
+static bool helps(const finding *f, size_t i)
+{
+    return !f->hits[i].foreign || f->image[i];
 }
 
 /* What a form looks at and takes. */
@@ -77,14 +82,14 @@ static const form forms[] = {
     {FORM_LIST, simplifies, 12, 3.3, "ext <;> simp [", "]", FORM_SIMP | FORM_EQUATION},
     {FORM_EACH, applies, 2, 3.15, "apply ", " <;> simp_all", FORM_SIMP},
     {FORM_EACH, applies, 1, 3.1, "apply ", " <;> omega", 0},
-    {FORM_LIST, any_suits, 4, 3.0, "grind [", "]", FORM_GRIND},
+    {FORM_LIST, helps, 4, 3.0, "grind [", "]", FORM_GRIND},
     {FORM_EACH, rewrites_back, 3, 2.9, "rw [← ", "]", 0},
     {FORM_EACH, rewrites, 3, 2.8, "simp [", "]", FORM_SIMP},
     {FORM_EACH, applies, 1, 2.5, "grind [", "]", FORM_GRIND},
     {FORM_INDUCT, simplifies, 6, 2.3, "simp_all [", "]", FORM_SIMP},
-    {FORM_LIST, any_suits, 4, 2.25, "ext <;> grind [", "]", FORM_GRIND | FORM_EQUATION},
-    {FORM_LIST, any_suits, 8, 2.2, "grind [", "]", FORM_GRIND},
-    {FORM_INDUCT, any_suits, 4, 2.1, "grind [", "]", FORM_GRIND},
+    {FORM_LIST, helps, 4, 2.25, "ext <;> grind [", "]", FORM_GRIND | FORM_EQUATION},
+    {FORM_LIST, helps, 8, 2.2, "grind [", "]", FORM_GRIND},
+    {FORM_INDUCT, helps, 4, 2.1, "grind [", "]", FORM_GRIND},
 };
 
 static const double RANK_STEP = 0.05; /* by which the weight sinks from hit to hit */
@@ -96,7 +101,7 @@ static size_t put_names(pv_buf *out, const finding *f, suits *does, size_t max)
 {
     size_t n = 0;
     for (size_t i = 0; i < f->hit_count && n < max; i++) {
-        if (does(&f->hits[i])) {
+        if (does(f, i)) {
             pv_buf_printf(out, "%s%s", n++ == 0 ? "" : ", ", f->hits[i].name);
         }
     }
@@ -107,7 +112,7 @@ static void add_each(portfolio_list *list, const finding *f, const form *way)
 {
     size_t n = 0;
     for (size_t i = 0; i < f->hit_count && n < way->count; i++) {
-        if (way->does(&f->hits[i])) {
+        if (way->does(f, i)) {
             portfolio_add(list, way->weight - RANK_STEP * (double)n++, "%s%s%s", way->before,
                           f->hits[i].name, way->after);
         }
@@ -175,13 +180,12 @@ static bool is_of_image(const char *lemma, const char *injective)
            lemma[n] == '.';
 }
 
-static void put_image_names(pv_buf *out, const finding *f, const char *injective)
+static void put_image_names(pv_buf *out, const finding *f)
 {
     size_t n = 0;
     for (size_t i = 0; i < f->hit_count && n < IMAGE_LEMMAS; i++) {
-        const search_premise_hit *hit = &f->hits[i];
-        if (hit->foreign ? is_of_image(hit->name, injective) : simplifies(hit)) {
-            pv_buf_printf(out, ", %s", hit->name);
+        if (simplifies(f, i)) {
+            pv_buf_printf(out, ", %s", f->hits[i].name);
             n++;
         }
     }
@@ -198,7 +202,7 @@ static void add_injective(portfolio_list *list, const finding *f)
             continue;
         }
         pv_buf names = {0};
-        put_image_names(&names, f, hit->name);
+        put_image_names(&names, f);
         if (!f->policy->no_simp) {
             portfolio_add(list, weight, "simp [← %s%s]", hit->name, pv_buf_text(&names));
         }
@@ -233,6 +237,11 @@ static pv_status find(const search_premises_policy *policy, const char *goal, fi
         query.injective = true;
         status = search_premises_find(policy->set, &query, f->injective, INJECTIVE_HITS,
                                       &f->injective_count, err);
+    }
+    for (size_t i = 0; i < f->hit_count; i++) {
+        for (size_t k = 0; k < f->injective_count; k++) {
+            f->image[i] = f->image[i] || is_of_image(f->hits[i].name, f->injective[k].name);
+        }
     }
     return status;
 }
