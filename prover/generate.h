@@ -57,6 +57,8 @@ typedef enum generate_stage {
     GENERATE_ENDING,
 } generate_stage;
 
+enum { GENERATE_ROUNDS = 3 }; /* in which lists of lemmas are made shorter */
+
 typedef struct generate_item {
     generator *g;
     generate_stage stage;
@@ -65,9 +67,10 @@ typedef struct generate_item {
     bool pending; /* a question to Lean is out */
     pv_error failure;
     theorem_list opened;
-    quest cheap, main, shorten, reduce;
+    quest cheap, main, shorten, reduce[GENERATE_ROUNDS];
     search_premises_policy premises; /* of the main search */
-    fixed_policy cheap_tactics, pieces, reductions;
+    fixed_policy cheap_tactics, pieces, reductions[GENERATE_ROUNDS];
+    size_t rounds; /* of reduction, begun */
     lean_known_failure *known;
     size_t known_count, known_capacity;
     quest *proved;    /* whose proof is at hand; NULL */
@@ -157,9 +160,9 @@ bool generate_item_turn(generate_item *item);
 /* Cancels what it does; true once it holds nothing. */
 bool generate_item_end(generate_item *item);
 
-/* generate_reduce.c: fills item->reductions for the proof at hand, whose usage is known. False: its lists hold no more than
- * they need, or memory is short. */
-bool generate_reduce_gather(generate_item *item);
+/* generate_reduce.c: what to try for shorter lists in the proof at hand, whose usage is known (*out starts out zero). False: its
+ * lists hold no more than they need, or memory is short. */
+bool generate_reduce_gather(const generate_item *item, fixed_policy *out);
 
 /* generate_judge.c */
 void generate_judge_add(generator *g, generate_finished *f);

@@ -8,6 +8,7 @@
 #include "generate.h"
 
 #include "lean_session.h"
+#include "lemma_list.h"
 #include "pv_clock.h"
 #include "pv_mem.h"
 
@@ -31,7 +32,9 @@ static void forget(generate_item *item)
     theorem_list_release(&item->opened);
     fixed_policy_release(&item->cheap_tactics);
     fixed_policy_release(&item->pieces);
-    fixed_policy_release(&item->reductions);
+    for (size_t i = 0; i < GENERATE_ROUNDS; i++) {
+        fixed_policy_release(&item->reductions[i]);
+    }
     for (size_t i = 0; i < item->known_count; i++) {
         pv_free(item->known[i].tactic);
         pv_free(item->known[i].message);
@@ -62,7 +65,10 @@ static void count_search(generator *g, const quest *q)
 static bool turn_ending(generate_item *item)
 {
     bool cheap = quest_end(&item->cheap), main = quest_end(&item->main),
-         shorten = quest_end(&item->shorten), reduce = quest_end(&item->reduce);
+         shorten = quest_end(&item->shorten), reduce = true;
+    for (size_t i = 0; i < GENERATE_ROUNDS; i++) {
+        reduce = quest_end(&item->reduce[i]) && reduce;
+    }
     if (!cheap || !main || !shorten || !reduce || item->pending) {
         return false;
     }
@@ -78,7 +84,9 @@ static void end_item(generate_item *item)
     count_search(item->g, &item->cheap);
     count_search(item->g, &item->main);
     count_search(item->g, &item->shorten);
-    count_search(item->g, &item->reduce);
+    for (size_t i = 0; i < GENERATE_ROUNDS; i++) {
+        count_search(item->g, &item->reduce[i]);
+    }
     item->stage = GENERATE_ENDING;
 }
 
@@ -437,6 +445,27 @@ static void set_provenance(const generate_item *item, json_t *row)
             (json_int_t)stats.nodes));
 }
 
+/* What a shorter list has replaced is no alternative to it. */
+static void drop_unreduced(const generate_item *item, json_t *alternatives)
+{
+    if (item->unreduced == NULL || item->unreduced == item->proved) {
+        return;
+    }
+    json_t *steps = data_row_steps(item->unreduced->run);
+    for (size_t i = json_array_size(alternatives); i-- > 0;) {
+        const char *tactic = text_of(json_array_get(alternatives, i), "tactic");
+        lemma_list list;
+        bool replaced = false;
+        for (size_t k = 0; k < json_array_size(steps) && lemma_list_find(&list, tactic); k++) {
+            replaced = replaced || strcmp(text_of(json_array_get(steps, k), "tactic"), tactic) == 0;
+        }
+        if (replaced) {
+            json_array_remove(alternatives, i);
+        }
+    }
+    json_decref(steps);
+}
+
 static json_t *proof_row(const generate_item *item)
 {
     json_t *row = generate_row(item->g, "proof", item->statement);
@@ -451,6 +480,7 @@ static json_t *proof_row(const generate_item *item)
             data_row_sides(all[i]->run, steps, (size_t)item->g->opt->negatives, &sides);
         }
     }
+    drop_unreduced(item, sides.alternatives);
     bool cheap = json_array_size(steps) == 1 &&
                  fixed_policy_is_cheap(text_of(json_array_get(steps, 0), "tactic"));
     json_object_set_new(row, "cheap", json_boolean(cheap));
@@ -601,30 +631,43 @@ static bool turn_extra(generate_item *item)
 static bool start_reducing(generate_item *item)
 {
     search_options how = shorten_options(item);
-    if (item->reduce.run != NULL || item->proved == &item->cheap || item->g->opt->no_shorten ||
-        !generate_reduce_gather(item)) {
+    size_t n = item->rounds;
+    if (n == GENERATE_ROUNDS || item->proved == &item->cheap || item->g->opt->no_shorten ||
+        !generate_reduce_gather(item, &item->reductions[n])) {
         return false;
     }
-    item->unreduced = item->proved;
-    if (start_quest(item, &item->reduce, fixed_policy_table(&item->reductions), &how)) {
+    item->unreduced = n == 0 ? item->proved : item->unreduced;
+    item->rounds++;
+    if (start_quest(item, &item->reduce[n], fixed_policy_table(&item->reductions[n]), &how)) {
         item->stage = GENERATE_REDUCE;
     }
     return true;
 }
 
+/* The rounds are over. A shorter list may be used otherwise. */
+static void end_reducing(generate_item *item)
+{
+    if (item->proved == item->unreduced) {
+        start_extra(item);
+    } else {
+        ask_usage(item);
+    }
+}
+
 static bool turn_reduce(generate_item *item)
 {
-    if (!quest_ready(&item->reduce)) {
+    quest *q = &item->reduce[item->rounds - 1];
+    if (!quest_ready(q)) {
         return false;
     }
-    search_state state = quest_pump(&item->reduce);
+    search_state state = quest_pump(q);
     if (state == SEARCH_RUNNING) {
         return true;
     }
-    if (state != SEARCH_PROVED || steps_of(&item->reduce) > steps_of(item->unreduced)) {
-        start_extra(item);
-    } else if (take_proof(item, &item->reduce)) {
-        ask_usage(item); /* a shorter list may be used otherwise */
+    if (state != SEARCH_PROVED || steps_of(q) > steps_of(item->proved)) {
+        end_reducing(item);
+    } else if (take_proof(item, q) && !start_reducing(item)) {
+        end_reducing(item);
     }
     return true;
 }
@@ -635,13 +678,16 @@ static bool turn_reduce(generate_item *item)
 static void refuse_selfish(generate_item *item)
 {
     quest *q = item->proved;
-    if (q == &item->shorten || q == &item->reduce) {
-        if (take_proof(item, q == &item->reduce ? item->unreduced : &item->main)) {
+    bool reduced = item->unreduced != NULL && q != item->unreduced;
+    if (q == &item->shorten || reduced) {
+        if (take_proof(item, reduced ? item->unreduced : &item->main)) {
             ask_usage(item);
         }
         return;
     }
     item->proved = NULL;
+    item->premises.no_simp = item->premises.no_simp || strstr(item->proof, "simp") != NULL;
+    item->premises.no_grind = item->premises.no_grind || strstr(item->proof, "grind") != NULL;
     if (++item->selfish > SELFISH_MAX && q == &item->main) {
         drop_item(item, "self", "proved only by the theorem that it comes from");
         return;
@@ -659,7 +705,7 @@ static bool turn_usage(generate_item *item)
         fail_item(item, &item->failure);
     } else if (item->uses_itself) {
         refuse_selfish(item);
-    } else if (!start_reducing(item)) {
+    } else if (item->rounds > 0 || !start_reducing(item)) {
         start_extra(item);
     }
     return true;
@@ -667,12 +713,12 @@ static bool turn_usage(generate_item *item)
 
 /* ---- the search ---- */
 
-/* Whether the tactic proved the statement by the theorem itself: a lemma with an attribute for it. */
+/* Whether such a tactic proved the statement by the theorem itself: a lemma with an attribute for it. */
 static bool is_selfish(const generate_item *item, const char *tactic)
 {
     for (size_t i = 0; i < item->known_count; i++) {
         const lean_known_failure *known = &item->known[i];
-        if (strcmp(known->message, SELFISH) == 0 && strcmp(known->tactic, tactic) == 0) {
+        if (strcmp(known->message, SELFISH) == 0 && strstr(known->tactic, tactic) != NULL) {
             return true;
         }
     }

@@ -1,5 +1,6 @@
 /* Lists of lemmas made shorter. Which lemmas a proof names is known from its usage; what the term does not name is left out
- * first. Where Lean refuses that (a lemma may have been used without a trace: one by definition), halves and single lemmas. */
+ * first. Where Lean refuses that (a lemma may be used without a trace there: one by definition, or by grind, which puts its proof
+ * into a theorem of its own), halves and single lemmas. */
 #include "generate.h"
 
 #include "data_row.h"
@@ -23,7 +24,8 @@ static bool is_used(const json_t *used, lemma_span name)
 }
 
 typedef struct reduction {
-    generate_item *item;
+    const generate_item *item;
+    fixed_policy *out;
     lemma_list list;
     size_t tries;
 } reduction;
@@ -32,8 +34,7 @@ static void add_variant(reduction *r, const bool *keep)
 {
     pv_buf text = {0};
     lemma_list_write(&r->list, keep, &text);
-    if (pv_buf_ok(&text) && r->tries < TRIES_MAX &&
-        fixed_policy_add(&r->item->reductions, pv_buf_text(&text))) {
+    if (pv_buf_ok(&text) && r->tries < TRIES_MAX && fixed_policy_add(r->out, pv_buf_text(&text))) {
         r->tries++;
     }
     pv_buf_release(&text);
@@ -76,10 +77,10 @@ static bool has_unused(const generate_item *item, const lemma_list *list)
     return false;
 }
 
-bool generate_reduce_gather(generate_item *item)
+bool generate_reduce_gather(const generate_item *item, fixed_policy *out)
 {
     json_t *steps = data_row_steps(item->proved->run);
-    reduction r = {.item = item};
+    reduction r = {.item = item, .out = out};
     for (size_t i = 0; i < json_array_size(steps); i++) {
         const char *tactic = json_string_value(json_object_get(json_array_get(steps, i), "tactic"));
         if (lemma_list_find(&r.list, tactic) && has_unused(item, &r.list)) {
@@ -88,8 +89,8 @@ bool generate_reduce_gather(generate_item *item)
     }
     bool ok = r.tries > 0;
     for (size_t i = 0; i < json_array_size(steps) && ok; i++) {
-        ok = fixed_policy_add(&item->reductions, json_string_value(json_object_get(
-                                                     json_array_get(steps, i), "tactic")));
+        ok = fixed_policy_add(
+            out, json_string_value(json_object_get(json_array_get(steps, i), "tactic")));
     }
     json_decref(steps);
     return ok;

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-static const char *const takers[] = {"simp", "simp_all", "simp only", "simp_all only", "grind"};
+static const char *const takers[] = {"simp",          "simp_all", "simp only",
+                                     "simp_all only", "grind",    "solve_by_elim"};
 
 /* Whether the n bytes end in the word. */
 static bool ends_in(const char *text, size_t n, const char *word)

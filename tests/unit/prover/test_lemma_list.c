@@ -36,6 +36,7 @@ Test(lemma_list, keeps_what_it_is_told_to)
     expect_kept("simp_all [a, b, c]", "101", "simp_all [a, c]");
     expect_kept("ext <;> simp [a] <;> omega", "0", "ext <;> simp <;> omega");
     expect_kept("grind [a, b]", "00", "grind");
+    expect_kept("solve_by_elim [a, b]", "01", "solve_by_elim [b]");
     expect_kept("simp only [a] at *", "0", "simp only at *");
     expect_kept("rw [x]; simp [a]", "1", "rw [x]; simp [a]");
 }
