@@ -10,19 +10,26 @@
 
 #include "model_policy.h"
 #include "options.h"
-#include "search_policy.h"
+#include "search_premises_policy.h"
 
 #include <uv.h>
 
 typedef struct policy_choice { /* {0}: nothing open */
     search_policy policy;
-    model_policy *model; /* owned; NULL for the portfolio */
+    model_policy *model;          /* owned; NULL without a model           */
+    search_premises *premises;    /* owned; NULL without --policy premises */
+    search_premises_policy whole; /* `policy` points here then             */
 } policy_choice;
+
+/* The policy that does not propose the lemma `skip` (borrowed), for one search; `own` must outlive it. */
+search_policy policy_choice_without(const policy_choice *choice, search_premises_policy *own,
+                                    const char *skip);
 
 /* Do --policy, --model and --device go together? PV_E_INVALID says what does not. */
 PV_NODISCARD pv_status policy_choice_check(const options *opt, pv_error *err);
 
-/* Loads the model when one is asked for; `header` (borrowed for the call) is what prompts show. Fails as model_policy_open(). */
+/* Loads the model or the lemmas when they are asked for; `header` (borrowed for the call) is what prompts show. *out must stay
+ * where it is. Fails as model_policy_open(); PV_E_IO, PV_E_INVALID: the file of lemmas. */
 PV_NODISCARD pv_status policy_choice_open(policy_choice *out, uv_loop_t *loop, const options *opt,
                                           const char *header, pv_error *err);
 void policy_choice_close(policy_choice *choice);
