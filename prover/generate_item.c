@@ -417,15 +417,17 @@ static void set_provenance(const generate_item *item, json_t *row)
     const options *opt = g->opt;
     json_object_set_new(
         row, "provenance",
-        json_pack(
-            "{s:s,s:s,s:I,s:{s:I,s:I,s:f,s:I},s:O,s:f,s:f,s:I,s:I}", "lean",
-            lean_pool_lean_version(g->s.pool) == NULL ? "?" : lean_pool_lean_version(g->s.pool),
-            "policy", g->choice.policy.ops->name, "seed", (json_int_t)opt->seed, "budget", "nodes",
-            (json_int_t)opt->generate_nodes, "expansions", (json_int_t)opt->expansions,
-            "lean_seconds", opt->generate_lean_seconds, "width", (json_int_t)opt->generate_width,
-            "used", item->used, "seconds", (double)(pv_clock_ms() - item->started_ms) / 1000,
-            "lean_seconds", stats.lean_seconds, "tactics", (json_int_t)stats.tactics, "states",
-            (json_int_t)stats.nodes));
+        json_pack("{s:s,s:s,s:I,s:{s:I,s:I,s:f,s:I},s:O,s:f,s:f,s:I,s:I}", "lean",
+                  lean_pool_lean_version(g->s.pool) == NULL ? "?"
+                                                            : lean_pool_lean_version(g->s.pool),
+                  "policy", g->choice.policy.ops->name, "seed", (json_int_t)opt->seed, "budget",
+                  "nodes", (json_int_t)opt->generate_nodes, "expansions",
+                  (json_int_t)opt->expansions, "lean_seconds", opt->generate_lean_seconds, "width",
+                  (json_int_t)policy_choice_width(&g->choice, opt->generate_width_given,
+                                                  opt->generate_width),
+                  "used", item->used, "seconds", (double)(pv_clock_ms() - item->started_ms) / 1000,
+                  "lean_seconds", stats.lean_seconds, "tactics", (json_int_t)stats.tactics,
+                  "states", (json_int_t)stats.nodes));
 }
 
 static json_t *proof_row(const generate_item *item)
@@ -630,7 +632,8 @@ static void start_search(generate_item *item)
     search_options how = {
         .statement = item->statement->text,
         .alpha = opt->alpha == 0 ? -1 : opt->alpha,
-        .width = (uint32_t)opt->generate_width,
+        .width =
+            policy_choice_width(&item->g->choice, opt->generate_width_given, opt->generate_width),
         .window = 1,
         .nodes_max = opt->generate_nodes,
         .expansions_max = opt->expansions,

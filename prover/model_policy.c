@@ -15,6 +15,8 @@ struct model_policy {
     const options *opt;
     char *header;
     prover_json format;
+    engine_sampling sampling;
+    uint32_t max_tokens;
     engine_model *model;
     engine_encoder *encoder;
     engine_thread *thread;
@@ -238,9 +240,8 @@ static pv_status submit(model_policy *p, const search_policy_request *q, request
         .prefix = prompt->ids,
         .prefix_len = prompt->len,
         .samples = q->wanted,
-        .max_tokens = (uint32_t)p->opt->max_tokens,
-        .sampling = {(float)p->opt->temperature, (uint32_t)p->opt->top_k, (float)p->opt->top_p,
-                     (float)p->opt->min_p},
+        .max_tokens = p->max_tokens,
+        .sampling = p->sampling,
         .seed = q->seed,
         .key = pv_hash_bytes(prompt->ids, prompt->len * sizeof *prompt->ids, 0),
         .stops = &stop,
@@ -324,8 +325,38 @@ static pv_status open_thread(model_policy *p, uv_loop_t *loop, pv_error *err)
                            : status;
 }
 
+/* The command line goes before prover.json, and that before the option's default. */
+static double choose(bool given, double option, double said)
+{
+    return given || said < 0 ? option : said;
+}
+
+static void choose_sampling(model_policy *p)
+{
+    const options *opt = p->opt;
+    const prover_json *said = &p->format;
+    p->max_tokens =
+        (uint32_t)choose(opt->max_tokens_given, (double)opt->max_tokens, said->max_tokens);
+    p->sampling = (engine_sampling){
+        .temperature = (float)choose(opt->temperature_given, opt->temperature, said->temperature),
+        .top_k = (uint32_t)choose(opt->top_k_given, (double)opt->top_k, said->top_k),
+        .top_p = (float)choose(opt->top_p_given, opt->top_p, said->top_p),
+        .min_p = (float)choose(opt->min_p_given, opt->min_p, said->min_p),
+    };
+}
+
+uint32_t model_policy_samples(const model_policy *policy)
+{
+    return policy->format.samples < 0 ? 0 : (uint32_t)policy->format.samples;
+}
+
+void model_policy_stats(model_policy *policy, engine_stats *out)
+{
+    engine_thread_stats(policy->thread, out);
+}
+
 pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *opt,
-                            const char *header, pv_error *err)
+                            const char *dir, const char *header, pv_error *err)
 {
     model_policy *p = pv_calloc(1, sizeof *p);
     if (p == NULL) {
@@ -333,9 +364,12 @@ pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *
     }
     p->opt = opt;
     p->header = pv_strdup(header);
-    pv_status status = engine_model_open(&p->model, opt->model, 0, err);
+    pv_status status = engine_model_open(&p->model, dir, 0, err);
     if (status == PV_OK) {
-        status = prover_json_read(&p->format, opt->model, p->model->has_chat, err);
+        status = prover_json_read(&p->format, dir, p->model->has_chat, err);
+    }
+    if (status == PV_OK) {
+        choose_sampling(p);
     }
     if (status == PV_OK) {
         status = engine_encoder_new(&p->encoder, p->model->tokenizer, err);
