@@ -134,6 +134,7 @@ static pv_status open_all(generator *g, pv_error *err)
         status = open_header(g, err);
     }
     if (status == PV_OK) {
+        generate_judge_start(g);
         status = session_open(&g->s, g->opt, err);
     }
     if (status == PV_OK) {
@@ -153,7 +154,7 @@ static pv_status open_all(generator *g, pv_error *err)
 
 static bool is_over(const generator *g)
 {
-    bool over = generate_source_over(g) && generate_judge_over(g);
+    bool over = generate_source_over(g) && judge_queue_over(&g->judge);
     for (size_t i = 0; i < g->item_count; i++) {
         over = over && g->items[i].stage == GENERATE_IDLE;
     }
@@ -219,7 +220,7 @@ static void end_items(generator *g)
 static void release(generator *g)
 {
     clear_queue(g);
-    generate_judge_release(g);
+    judge_queue_release(&g->judge);
     generate_source_release(g);
     pv_free(g->items);
     pv_free(g->header);

@@ -3,7 +3,7 @@
  *   generate_source.c  which statements there are, in which order; fetched block by block
  *   generate_intake.c  what is known of a statement before Lean is asked: filters, split, shard
  *   generate_item.c    one statement's way: opened, cheap tactics, search, shortening, usage, contradiction
- *   generate_judge.c   found proofs judged many at once, in fresh processes; then they are rows
+ *   generate_judge.c   found proofs judged (judge_queue.h); then they are rows
  *   generate_yield.c   rows written and counted; progress, report
  *
  * Everything runs on the session's loop. Callbacks only note an answer; the owner's turn (generate_*_turn) goes on with it. */
@@ -12,9 +12,11 @@
 
 #include "data_file.h"
 #include "fixed_policy.h"
+#include "judge_queue.h"
 #include "key_set.h"
 #include "policy_choice.h"
 #include "quest.h"
+#include "usage.h"
 
 typedef struct generator generator;
 
@@ -67,8 +69,7 @@ typedef struct generate_item {
     char *proof;      /* its text */
     size_t found;     /* steps of the proof that the search found */
     unsigned selfish; /* proofs refused because they use the theorem itself */
-    bool uses_itself;
-    json_t *unused, *used;
+    usage usage;
     fixed_policy extra;    /* tactics tried last: first those that look for a contradiction */
     size_t hopeless_count; /* so many of them */
     bool contradictory;
@@ -78,13 +79,11 @@ typedef struct generate_item {
 
 /* A row that only the judge's word is missing to. */
 typedef struct generate_finished {
-    struct generate_finished *next;
+    judge_ask ask; /* first: the queue gives it back */
     json_t *row;
     char *statement, *proof;
     generate_statement *origin;
 } generate_finished;
-
-typedef struct generate_batch generate_batch; /* generate_judge.c */
 
 struct generator {
     session s;
@@ -113,9 +112,7 @@ struct generator {
     generate_item *items;
     size_t item_count;
 
-    generate_finished *finished; /* for the judge */
-    size_t finished_count;
-    generate_batch *batch, *more; /* with the judge now; halves of refused ones */
+    judge_queue judge;
 
     json_t *by_source, *by_mutation, *by_filter;
     uint64_t started_ms, taken, rows, proved, cheap, open, dropped, pair_count, at_start;
@@ -147,10 +144,9 @@ bool generate_item_turn(generate_item *item);
 bool generate_item_end(generate_item *item);
 
 /* generate_judge.c */
+void generate_judge_start(generator *g); /* once the header is known */
 void generate_judge_add(generator *g, generate_finished *f);
 bool generate_judge_turn(generator *g);
-bool generate_judge_over(const generator *g);
-void generate_judge_release(generator *g); /* after the judge is closed */
 
 /* generate_yield.c */
 json_t *generate_row(const generator *g, const char *kind, const generate_statement *st);

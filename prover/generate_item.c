@@ -35,8 +35,7 @@ static void forget(generate_item *item)
     }
     pv_free(item->known);
     pv_free(item->proof);
-    json_decref(item->unused);
-    json_decref(item->used);
+    usage_release(&item->usage);
     json_decref(item->more_failed);
     json_decref(item->more_alternatives);
     fixed_policy_release(&item->extra);
@@ -55,12 +54,18 @@ static void count_search(generator *g, const quest *q)
     }
 }
 
+/* A question to Lean is out. */
+static bool is_pending(const generate_item *item)
+{
+    return item->pending || item->usage.pending;
+}
+
 /* The searches are over; what is in flight comes home. */
 static bool turn_ending(generate_item *item)
 {
     bool cheap = quest_end(&item->cheap), main = quest_end(&item->main),
          shorten = quest_end(&item->shorten);
-    if (!cheap || !main || !shorten || item->pending) {
+    if (!cheap || !main || !shorten || is_pending(item)) {
         return false;
     }
     if (item->statement != NULL) {
@@ -86,8 +91,9 @@ bool generate_item_end(generate_item *item)
     if (item->pending) {
         lean_cancel(item->g->s.pool, item->ticket);
     }
+    usage_cancel(&item->usage, item->g->s.pool);
     item->stage = GENERATE_ENDING;
-    if (item->statement != NULL && !item->pending) {
+    if (item->statement != NULL && !is_pending(item)) {
         generate_statement_free(item->statement); /* it has no row: the next run does it again */
         item->statement = NULL;
     }
@@ -232,54 +238,14 @@ static bool take_proof(generate_item *item, quest *q)
 
 /* ---- usage ---- */
 
-/* The name itself, or a lemma that Lean made of it (`foo._simp_1`). */
-static bool is_source(const char *used, const char *name)
-{
-    size_t n = strlen(name);
-    return strncmp(used, name, n) == 0 && (used[n] == '\0' || strncmp(used + n, "._", 2) == 0);
-}
-
-static void on_usage(void *user, lean_ticket t, const lean_library *library,
-                     const pv_error *failure)
-{
-    generate_item *item = user;
-    (void)t;
-    item->pending = false;
-    if (failure != NULL) {
-        item->failure = *failure;
-        return;
-    }
-    item->uses_itself = false;
-    json_decref(item->unused);
-    json_decref(item->used);
-    item->unused = json_array();
-    item->used = json_array();
-    for (size_t i = 0; i < library->unused_count; i++) {
-        json_array_append_new(item->unused, json_string(library->unused[i]));
-    }
-    for (size_t i = 0; i < library->used_count; i++) {
-        json_array_append_new(item->used, json_string(library->used[i]));
-        item->uses_itself = item->uses_itself || is_source(library->used[i], item->statement->name);
-    }
-}
-
 static void ask_usage(generate_item *item)
 {
-    pv_buf text = {0};
     pv_error err = {0};
-    data_text_theorem(&text, "statement", item->statement->text, item->proof);
-    lean_library_request request = {
-        .kind = LEAN_USAGE, .text = pv_buf_text(&text), .name = "statement", .deadline_ms = 30000};
     item->stage = GENERATE_USAGE;
-    item->pending = true;
-    pv_error_clear(&item->failure);
-    if (!pv_buf_ok(&text) ||
-        lean_library_ask(item->g->env, &request, &item->ticket, on_usage, item, &err) != PV_OK) {
-        item->pending = false;
-        pv_fail(&err, PV_E_NOMEM, "out of memory");
+    if (usage_ask(&item->usage, item->g->env, item->statement->text, item->proof,
+                  item->statement->name, &err) != PV_OK) {
         fail_item(item, &err);
     }
-    pv_buf_release(&text);
 }
 
 /* ---- shortening ---- */
@@ -417,17 +383,17 @@ static void set_provenance(const generate_item *item, json_t *row)
     const options *opt = g->opt;
     json_object_set_new(
         row, "provenance",
-        json_pack("{s:s,s:s,s:I,s:{s:I,s:I,s:f,s:I},s:O,s:f,s:f,s:I,s:I}", "lean",
-                  lean_pool_lean_version(g->s.pool) == NULL ? "?"
-                                                            : lean_pool_lean_version(g->s.pool),
-                  "policy", g->choice.policy.ops->name, "seed", (json_int_t)opt->seed, "budget",
-                  "nodes", (json_int_t)opt->generate_nodes, "expansions",
-                  (json_int_t)opt->expansions, "lean_seconds", opt->generate_lean_seconds, "width",
-                  (json_int_t)policy_choice_width(&g->choice, opt->generate_width_given,
-                                                  opt->generate_width),
-                  "used", item->used, "seconds", (double)(pv_clock_ms() - item->started_ms) / 1000,
-                  "lean_seconds", stats.lean_seconds, "tactics", (json_int_t)stats.tactics,
-                  "states", (json_int_t)stats.nodes));
+        json_pack(
+            "{s:s,s:s,s:I,s:{s:I,s:I,s:f,s:I},s:O,s:f,s:f,s:I,s:I}", "lean",
+            lean_pool_lean_version(g->s.pool) == NULL ? "?" : lean_pool_lean_version(g->s.pool),
+            "policy", g->choice.policy.ops->name, "seed", (json_int_t)opt->seed, "budget", "nodes",
+            (json_int_t)opt->generate_nodes, "expansions", (json_int_t)opt->expansions,
+            "lean_seconds", opt->generate_lean_seconds, "width",
+            (json_int_t)policy_choice_width(&g->choice, opt->generate_width_given,
+                                            opt->generate_width),
+            "used", item->usage.used, "seconds", (double)(pv_clock_ms() - item->started_ms) / 1000,
+            "lean_seconds", stats.lean_seconds, "tactics", (json_int_t)stats.tactics, "states",
+            (json_int_t)stats.nodes));
 }
 
 static json_t *proof_row(const generate_item *item)
@@ -457,7 +423,7 @@ static json_t *proof_row(const generate_item *item)
     json_object_set_new(row, "alternatives", sides.alternatives);
     json_object_set_new(row, "solved", sides.solved);
     json_object_set_new(row, "trail", sides.trail);
-    json_object_set(row, "unused", item->unused);
+    json_object_set(row, "unused", item->usage.unused);
     set_provenance(item, row);
     return row;
 }
@@ -611,12 +577,12 @@ static void refuse_selfish(generate_item *item)
 
 static bool turn_usage(generate_item *item)
 {
-    if (item->pending) {
+    if (item->usage.pending) {
         return false;
     }
-    if (item->failure.status != PV_OK) {
-        fail_item(item, &item->failure);
-    } else if (item->uses_itself) {
+    if (item->usage.failure.status != PV_OK) {
+        fail_item(item, &item->usage.failure);
+    } else if (item->usage.itself) {
         refuse_selfish(item);
     } else {
         start_extra(item);
