@@ -26,8 +26,14 @@ PV_NODISCARD pv_status model_policy_open(model_policy **out, uv_loop_t *loop, co
                                          const char *dir, const char *header, pv_error *err);
 search_policy model_policy_table(model_policy *policy);
 
+/* The same with the closing tactics of search_portfolio_closers() behind the model's, at a low weight, in every state. */
+search_policy model_policy_mixed_table(model_policy *policy);
+
 /* Candidates that prover.json wants in each state; 0: it does not say. */
 uint32_t model_policy_samples(const model_policy *policy);
+
+/* How tactics are drawn: what the command line, prover.json and the defaults come to. */
+engine_sampling model_policy_sampling(const model_policy *policy);
 
 /* What the engine has done so far. */
 void model_policy_stats(model_policy *policy, engine_stats *out);

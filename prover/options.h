@@ -92,7 +92,7 @@ enum {
     X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
       "seed of every choice")                                                                      \
     X(FOR_PROVE | FOR_GENERATE, TEXT, policy, "--policy", "NAME", "", 0, 0,                        \
-      "where tactics come from: model, portfolio (default: model where there is one)")             \
+      "where tactics come from: model, mixed, portfolio (default: model where there is one)")      \
     X(FOR_PROVE | FOR_GENERATE | FOR_DOCTOR, TEXT, model, "--model", "DIR", "", 0, 0,              \
       "a checkpoint folder in Hugging Face layout (default: PROVER_MODEL, else the shipped one)")  \
     X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \
