@@ -76,19 +76,6 @@ static pv_status read_shard(generator *g, pv_error *err)
 
 /* ---- opening ---- */
 
-/* The header as `prove` would take it; with nothing given, what an empty one means, written down. */
-static pv_status open_header(generator *g, pv_error *err)
-{
-    source src;
-    pv_status status = source_load(&src, "theorem header : True", g->opt->header, err);
-    if (status == PV_OK) {
-        g->header = pv_strdup(src.header[0] == '\0' ? "import Init\n" : src.header);
-        source_release(&src);
-        status = g->header == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
-    }
-    return status;
-}
-
 static pv_status open_lean(generator *g, pv_error *err)
 {
     uint32_t workers = session_workers(g->opt);
@@ -134,9 +121,10 @@ static pv_status open_all(generator *g, pv_error *err)
         status = open_file(g, err);
     }
     if (status == PV_OK) {
-        status = open_header(g, err);
+        status = source_header(g->opt->header, &g->header, err);
     }
     if (status == PV_OK) {
+        generate_judge_start(g);
         status = session_open(&g->s, g->opt, err);
     }
     if (status == PV_OK && !g->opt->list) {
@@ -156,7 +144,7 @@ static pv_status open_all(generator *g, pv_error *err)
 
 static bool is_over(const generator *g)
 {
-    bool over = generate_source_over(g) && generate_judge_over(g);
+    bool over = generate_source_over(g) && judge_queue_over(&g->judge);
     for (size_t i = 0; i < g->item_count; i++) {
         over = over && g->items[i].stage == GENERATE_IDLE;
     }
@@ -227,7 +215,7 @@ static void end_items(generator *g)
 static void release(generator *g)
 {
     clear_queue(g);
-    generate_judge_release(g);
+    judge_queue_release(&g->judge);
     generate_source_release(g);
     pv_free(g->items);
     pv_free(g->header);

@@ -4,7 +4,7 @@
  *   generate_intake.c  what is known of a statement before Lean is asked: filters, split, shard
  *   generate_item.c    one statement's way: opened, cheap tactics, search, shortening, usage, reduction, contradiction
  *   generate_reduce.c  lists of lemmas in a proof, made shorter
- *   generate_judge.c   found proofs judged many at once, in fresh processes; then they are rows
+ *   generate_judge.c   found proofs judged (judge_queue.h); then they are rows
  *   generate_list.c    statements only named, for --list
  *   generate_yield.c   rows written and counted; progress, report
  *
@@ -14,9 +14,11 @@
 
 #include "data_file.h"
 #include "fixed_policy.h"
+#include "judge_queue.h"
 #include "key_set.h"
 #include "policy_choice.h"
 #include "quest.h"
+#include "usage.h"
 
 typedef struct generator generator;
 
@@ -78,8 +80,7 @@ typedef struct generate_item {
     char *proof;      /* its text */
     size_t found;     /* steps of the proof that the search found */
     unsigned selfish; /* proofs refused because they use the theorem itself */
-    bool uses_itself;
-    json_t *unused, *used;
+    usage usage;
     fixed_policy extra;    /* tactics tried last: first those that look for a contradiction */
     size_t hopeless_count; /* so many of them */
     bool contradictory;
@@ -89,13 +90,11 @@ typedef struct generate_item {
 
 /* A row that only the judge's word is missing to. */
 typedef struct generate_finished {
-    struct generate_finished *next;
+    judge_ask ask; /* first: the queue gives it back */
     json_t *row;
     char *statement, *proof;
     generate_statement *origin;
 } generate_finished;
-
-typedef struct generate_batch generate_batch; /* generate_judge.c */
 
 struct generator {
     session s;
@@ -124,9 +123,7 @@ struct generator {
     generate_item *items;
     size_t item_count;
 
-    generate_finished *finished; /* for the judge */
-    size_t finished_count;
-    generate_batch *batch, *more; /* with the judge now; halves of refused ones */
+    judge_queue judge;
 
     json_t *by_source, *by_mutation, *by_filter;
     uint64_t started_ms, taken, rows, proved, cheap, open, dropped, pair_count, at_start;
@@ -165,10 +162,9 @@ bool generate_item_end(generate_item *item);
 bool generate_reduce_gather(const generate_item *item, fixed_policy *out);
 
 /* generate_judge.c */
+void generate_judge_start(generator *g); /* once the header is known */
 void generate_judge_add(generator *g, generate_finished *f);
 bool generate_judge_turn(generator *g);
-bool generate_judge_over(const generator *g);
-void generate_judge_release(generator *g); /* after the judge is closed */
 
 /* generate_yield.c */
 json_t *generate_row(const generator *g, const char *kind, const generate_statement *st);

@@ -41,8 +41,7 @@ static void forget(generate_item *item)
     }
     pv_free(item->known);
     pv_free(item->proof);
-    json_decref(item->unused);
-    json_decref(item->used);
+    usage_release(&item->usage);
     json_decref(item->more_failed);
     json_decref(item->more_alternatives);
     fixed_policy_release(&item->extra);
@@ -61,6 +60,12 @@ static void count_search(generator *g, const quest *q)
     }
 }
 
+/* A question to Lean is out. */
+static bool is_pending(const generate_item *item)
+{
+    return item->pending || item->usage.pending;
+}
+
 /* The searches are over; what is in flight comes home. */
 static bool turn_ending(generate_item *item)
 {
@@ -69,7 +74,7 @@ static bool turn_ending(generate_item *item)
     for (size_t i = 0; i < GENERATE_ROUNDS; i++) {
         reduce = quest_end(&item->reduce[i]) && reduce;
     }
-    if (!cheap || !main || !shorten || !reduce || item->pending) {
+    if (!cheap || !main || !shorten || !reduce || is_pending(item)) {
         return false;
     }
     if (item->statement != NULL) {
@@ -98,8 +103,9 @@ bool generate_item_end(generate_item *item)
     if (item->pending) {
         lean_cancel(item->g->s.pool, item->ticket);
     }
+    usage_cancel(&item->usage, item->g->s.pool);
     item->stage = GENERATE_ENDING;
-    if (item->statement != NULL && !item->pending) {
+    if (item->statement != NULL && !is_pending(item)) {
         generate_statement_free(item->statement); /* it has no row: the next run does it again */
         item->statement = NULL;
     }
@@ -244,54 +250,14 @@ static bool take_proof(generate_item *item, quest *q)
 
 /* ---- usage ---- */
 
-/* The name itself, or a lemma that Lean made of it (`foo._simp_1`). */
-static bool is_source(const char *used, const char *name)
-{
-    size_t n = strlen(name);
-    return strncmp(used, name, n) == 0 && (used[n] == '\0' || strncmp(used + n, "._", 2) == 0);
-}
-
-static void on_usage(void *user, lean_ticket t, const lean_library *library,
-                     const pv_error *failure)
-{
-    generate_item *item = user;
-    (void)t;
-    item->pending = false;
-    if (failure != NULL) {
-        item->failure = *failure;
-        return;
-    }
-    item->uses_itself = false;
-    json_decref(item->unused);
-    json_decref(item->used);
-    item->unused = json_array();
-    item->used = json_array();
-    for (size_t i = 0; i < library->unused_count; i++) {
-        json_array_append_new(item->unused, json_string(library->unused[i]));
-    }
-    for (size_t i = 0; i < library->used_count; i++) {
-        json_array_append_new(item->used, json_string(library->used[i]));
-        item->uses_itself = item->uses_itself || is_source(library->used[i], item->statement->name);
-    }
-}
-
 static void ask_usage(generate_item *item)
 {
-    pv_buf text = {0};
     pv_error err = {0};
-    data_text_theorem(&text, "statement", item->statement->text, item->proof);
-    lean_library_request request = {
-        .kind = LEAN_USAGE, .text = pv_buf_text(&text), .name = "statement", .deadline_ms = 30000};
     item->stage = GENERATE_USAGE;
-    item->pending = true;
-    pv_error_clear(&item->failure);
-    if (!pv_buf_ok(&text) ||
-        lean_library_ask(item->g->env, &request, &item->ticket, on_usage, item, &err) != PV_OK) {
-        item->pending = false;
-        pv_fail(&err, PV_E_NOMEM, "out of memory");
+    if (usage_ask(&item->usage, item->g->env, item->statement->text, item->proof,
+                  item->statement->name, &err) != PV_OK) {
         fail_item(item, &err);
     }
-    pv_buf_release(&text);
 }
 
 /* ---- shortening ---- */
@@ -439,8 +405,10 @@ static void set_provenance(const generate_item *item, json_t *row)
             lean_pool_lean_version(g->s.pool) == NULL ? "?" : lean_pool_lean_version(g->s.pool),
             "policy", g->choice.policy.ops->name, "seed", (json_int_t)opt->seed, "budget", "nodes",
             (json_int_t)opt->generate_nodes, "expansions", (json_int_t)opt->expansions,
-            "lean_seconds", opt->generate_lean_seconds, "width", (json_int_t)opt->generate_width,
-            "used", item->used, "seconds", (double)(pv_clock_ms() - item->started_ms) / 1000,
+            "lean_seconds", opt->generate_lean_seconds, "width",
+            (json_int_t)policy_choice_width(&g->choice, opt->generate_width_given,
+                                            opt->generate_width),
+            "used", item->usage.used, "seconds", (double)(pv_clock_ms() - item->started_ms) / 1000,
             "lean_seconds", stats.lean_seconds, "tactics", (json_int_t)stats.tactics, "states",
             (json_int_t)stats.nodes));
 }
@@ -494,7 +462,7 @@ static json_t *proof_row(const generate_item *item)
     json_object_set_new(row, "alternatives", sides.alternatives);
     json_object_set_new(row, "solved", sides.solved);
     json_object_set_new(row, "trail", sides.trail);
-    json_object_set(row, "unused", item->unused);
+    json_object_set(row, "unused", item->usage.unused);
     set_provenance(item, row);
     return row;
 }
@@ -698,12 +666,12 @@ static void refuse_selfish(generate_item *item)
 
 static bool turn_usage(generate_item *item)
 {
-    if (item->pending) {
+    if (item->usage.pending) {
         return false;
     }
-    if (item->failure.status != PV_OK) {
-        fail_item(item, &item->failure);
-    } else if (item->uses_itself) {
+    if (item->usage.failure.status != PV_OK) {
+        fail_item(item, &item->usage.failure);
+    } else if (item->usage.itself) {
         refuse_selfish(item);
     } else if (item->rounds > 0 || !start_reducing(item)) {
         start_extra(item);
@@ -731,7 +699,8 @@ static void start_search(generate_item *item)
     search_options how = {
         .statement = item->statement->text,
         .alpha = opt->alpha == 0 ? -1 : opt->alpha,
-        .width = (uint32_t)opt->generate_width,
+        .width =
+            policy_choice_width(&item->g->choice, opt->generate_width_given, opt->generate_width),
         .window = 1,
         .nodes_max = opt->generate_nodes,
         .expansions_max = opt->expansions,

@@ -55,7 +55,7 @@ static void add_variants(reduction *r)
     bool keep[LEMMA_LIST_MAX];
     size_t n = r->list.count;
     for (size_t i = 0; i < n; i++) {
-        keep[i] = is_used(r->item->used, lemma_list_name(r->list.items[i]));
+        keep[i] = is_used(r->item->usage.used, lemma_list_name(r->list.items[i]));
     }
     add_variant(r, keep);
     if (n >= 3) {
@@ -70,7 +70,7 @@ static void add_variants(reduction *r)
 static bool has_unused(const generate_item *item, const lemma_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
-        if (!is_used(item->used, lemma_list_name(list->items[i]))) {
+        if (!is_used(item->usage.used, lemma_list_name(list->items[i]))) {
             return true;
         }
     }

@@ -180,7 +180,7 @@ void generate_progress(generator *g)
              (unsigned long long)g->rows, (double)now / minutes, (unsigned long long)g->proved,
              (unsigned long long)g->cheap, (unsigned long long)g->open,
              (unsigned long long)g->dropped, (unsigned long long)g->pair_count,
-             (unsigned long long)g->finished_count, g->block_count - g->next_block, g->block_count);
+             (unsigned long long)g->judge.count, g->block_count - g->next_block, g->block_count);
     progress_line(line);
 }
 

@@ -25,13 +25,17 @@ typedef struct policy_choice { /* {0}: nothing open */
 search_policy policy_choice_without(const policy_choice *choice, search_premises_policy *own,
                                     const char *skip);
 
-/* Do --policy, --model and --device go together? PV_E_INVALID says what does not. */
+/* Do --policy, --model and --device go together, and is there a model when one is asked for? PV_E_INVALID says what is wrong. */
 PV_NODISCARD pv_status policy_choice_check(const options *opt, pv_error *err);
 
-/* Loads the model or the lemmas when they are asked for; `header` (borrowed for the call) is what prompts show. *out must stay
- * where it is. Fails as model_policy_open(); PV_E_IO, PV_E_INVALID: the file of lemmas. */
+/* Without --policy it is the model where there is one (model_place.h), and else the portfolio, with a note on stderr. Loads the
+ * model or the lemmas; `header` (borrowed for the call) is what prompts show. *out must stay where it is. Fails as
+ * model_policy_open(): a model that is there and does not work is an error; PV_E_IO, PV_E_INVALID: the file of lemmas. */
 PV_NODISCARD pv_status policy_choice_open(policy_choice *out, uv_loop_t *loop, const options *opt,
                                           const char *header, pv_error *err);
 void policy_choice_close(policy_choice *choice);
+
+/* Candidates to ask for in each state: the option's, unless it is a default and the model says better. */
+uint32_t policy_choice_width(const policy_choice *choice, bool given, uint64_t option);
 
 #endif

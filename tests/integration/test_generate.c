@@ -79,7 +79,7 @@ static json_t *row_of(const json_t *rows, const char *theorem, const char *mutat
 
 #define GENERATE(out, ...)                                                                         \
     RUN(NULL, PROVER, "generate", "-o", in_folder(out), "--workers", "1", "--lean-seconds", "1",   \
-        __VA_ARGS__)
+        "--policy", "portfolio", __VA_ARGS__)
 
 Test(generate, makes_rows_that_a_fresh_lean_checks)
 {
@@ -226,8 +226,9 @@ Test(generate, shards_are_parts_and_excluded_statements_stay_out)
         snprintf(shard, sizeof shard, "%d/2", i);
         command_result r =
             RUN(NULL, PROVER, "generate", "-o", in_folder(i == 0 ? "0.jsonl" : "1.jsonl"),
-                "--workers", "1", "--lean-seconds", "0.5", "--statements", in_folder("s.lean"),
-                "--mutations", "none", "--shard", shard, "--exclude", in_folder("x.jsonl"));
+                "--policy", "portfolio", "--workers", "1", "--lean-seconds", "0.5", "--statements",
+                in_folder("s.lean"), "--mutations", "none", "--shard", shard, "--exclude",
+                in_folder("x.jsonl"));
         cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
         command_release(&r);
         json_t *keys = keys_of(i == 0 ? "0.jsonl" : "1.jsonl");
@@ -314,8 +315,9 @@ Test(generate, says_what_is_wrong)
         cr_expect_not_null(strstr(pv_buf_text(&r.err), cases[i].says), "%s", pv_buf_text(&r.err));
         command_release(&r);
     }
-    command_result r = RUN(NULL, PROVER, "generate", "-o", "/dev/full", "--workers", "1",
-                           "--statements", in_folder("s.lean"), "--mutations", "none");
+    command_result r =
+        RUN(NULL, PROVER, "generate", "-o", "/dev/full", "--workers", "1", "--policy", "portfolio",
+            "--statements", in_folder("s.lean"), "--mutations", "none");
     cr_expect_eq(r.code, 3);
     cr_expect_not_null(strstr(pv_buf_text(&r.err), "No space left"), "%s", pv_buf_text(&r.err));
     command_release(&r);
