@@ -127,20 +127,17 @@ static void run_layer(engine_device *d, uint32_t layer)
     }
 }
 
-static void run_head(engine_device *d, float *logits)
+static void run_head(engine_device *d)
 {
     const engine_view *w = &d->weights->lm_head;
     uint32_t count = d->batch->logit_count;
     engine_cpu_each_row(d, count, 0, final_norm_row);
-    for (uint32_t i = 0; i < count; i++) {
-        d->logit_row[i] = logits + (size_t)i * w->rows;
-    }
     engine_cpu_job job = {
         .w = w, .rows = w->rows, .x = engine_cpu_in(&d->last), .y = d->logit_row, .tokens = count};
     engine_cpu_matmul(&d->compute, &job, 1);
 }
 
-void engine_cpu_forward(engine_device *d, const engine_batch *batch, float *logits)
+void engine_cpu_forward(engine_device *d, const engine_batch *batch)
 {
     d->batch = batch;
     lay_out(d);
@@ -149,7 +146,7 @@ void engine_cpu_forward(engine_device *d, const engine_batch *batch, float *logi
         run_layer(d, layer);
     }
     if (batch->logit_count != 0) {
-        run_head(d, logits);
+        run_head(d);
     }
     d->batch = NULL;
 }
