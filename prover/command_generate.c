@@ -25,7 +25,7 @@ static pv_status check_options(const options *opt, pv_error *err)
                        "--statements",
                        opt->arguments[0]);
     }
-    if (opt->output[0] == '\0') {
+    if (opt->output[0] == '\0' && !opt->list) {
         return pv_fail(err, PV_E_INVALID, "generate needs -o OUT.jsonl");
     }
     if (opt->library.count + opt->statements.count == 0) {
@@ -91,7 +91,7 @@ static pv_status open_lean(generator *g, pv_error *err)
     }
     progress_note("prover", "starting Lean");
     pv_status status = session_start_pool(&g->s, workers, err);
-    if (status == PV_OK) {
+    if (status == PV_OK && !g->opt->list) {
         status = session_start_judge(&g->s, false, err);
     }
     return status == PV_OK ? ask_header(&g->s, &src, &g->env, err) : status;
@@ -99,6 +99,9 @@ static pv_status open_lean(generator *g, pv_error *err)
 
 static pv_status open_file(generator *g, pv_error *err)
 {
+    if (g->opt->output[0] == '\0') {
+        return PV_OK; /* --list on stdout */
+    }
     pv_status status = data_file_open(&g->file, g->opt->output, generate_read_row, g, err);
     if (status == PV_OK && g->file.torn > 0) {
         pv_log(PV_LOG_WARN, "%s: the last line was torn: %llu bytes are cut off", g->opt->output,
@@ -124,7 +127,7 @@ static pv_status open_all(generator *g, pv_error *err)
         generate_judge_start(g);
         status = session_open(&g->s, g->opt, err);
     }
-    if (status == PV_OK) {
+    if (status == PV_OK && !g->opt->list) {
         status = policy_choice_open(&g->choice, &g->s.loop, g->opt, g->header, err);
     }
     if (status == PV_OK) {
@@ -151,6 +154,9 @@ static bool is_over(const generator *g)
 static bool all_turn(generator *g)
 {
     bool moved = generate_source_turn(g);
+    if (g->opt->list) {
+        return generate_list_turn(g) || moved;
+    }
     for (size_t i = 0; i < g->item_count; i++) {
         moved = generate_item_turn(&g->items[i]) || moved;
     }
@@ -184,7 +190,9 @@ static void run(generator *g)
         if (!all_turn(g)) {
             session_round(&g->s);
         }
-        generate_progress(g);
+        if (!g->opt->list) {
+            generate_progress(g);
+        }
     }
 }
 
@@ -240,7 +248,7 @@ static exit_code generate(generator *g)
     session_close(&g->s);
     pv_status closed = g->file.path == NULL ? PV_OK : data_file_close(&g->file, &err);
     status = status == PV_OK ? closed : status;
-    if (reportable) {
+    if (reportable && !g->opt->list) {
         generate_report(g);
     }
     release(g);

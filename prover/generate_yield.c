@@ -38,6 +38,9 @@ json_t *generate_row(const generator *g, const char *kind, const generate_statem
 
 void generate_drop(generator *g, generate_statement *st, const char *filter, const char *reason)
 {
+    if (g->opt->list) {
+        return;
+    }
     json_t *row = generate_row(g, "dropped", st);
     json_object_set_new(row, "filter", json_string(filter));
     if (reason != NULL) {

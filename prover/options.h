@@ -39,6 +39,8 @@ enum {
       "imports and commands that the text stands on")                                              \
     X(FOR_GENERATE, TEXT, output, "-o", "OUT.jsonl", "", 0, 0,                                     \
       "the file that rows are appended to; what is there already is not done again")               \
+    X(FOR_GENERATE, FLAG, list, "--list", NULL, "", 0, 0,                                          \
+      "only name the statements that would be tried, a row each (without -o on stdout)")           \
     X(FOR_GENERATE, LIST, library, "--library", "MODULE", "", 0, 0,                                \
       "the theorems of this module and those below it (may be given several times)")               \
     X(FOR_GENERATE, TEXT, pattern, "--pattern", "GLOB", "*", 0, 0,                                 \
@@ -92,7 +94,10 @@ enum {
     X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
       "seed of every choice")                                                                      \
     X(FOR_PROVE | FOR_GENERATE, TEXT, policy, "--policy", "NAME", "", 0, 0,                        \
-      "where tactics come from: model, mixed, portfolio (default: model where there is one)")      \
+      "where tactics come from: model, mixed, premises, portfolio (default: model where there is " \
+      "one)")                                                                                      \
+    X(FOR_PROVE | FOR_GENERATE, TEXT, premises, "--premises", "FILE.jsonl", "", 0, 0,              \
+      "the lemmas that --policy premises proposes: rows with `name` and `statement`")              \
     X(FOR_PROVE | FOR_GENERATE | FOR_DOCTOR, TEXT, model, "--model", "DIR", "", 0, 0,              \
       "a checkpoint folder in Hugging Face layout (default: PROVER_MODEL, else the shipped one)")  \
     X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \
