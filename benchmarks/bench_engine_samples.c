@@ -55,6 +55,7 @@ enum {
     REQUESTS,
     ROUNDS,
     THREADS,
+    UNPINNED,
     SETTINGS
 };
 
@@ -63,7 +64,7 @@ static setting settings[SETTINGS] = {
     {"value", 64},   {"kv-lora", 128}, {"q-lora", 0},   {"experts", 16},       {"top", 4},
     {"inner", 128},  {"shared", 1},    {"dense", 1},    {"dense-inner", 1024}, {"vocab", 4096},
     {"bf16", 0},     {"prompt", 200},  {"samples", 16}, {"tokens", 24},        {"requests", 1},
-    {"rounds", 20},  {"threads", 0},
+    {"rounds", 20},  {"threads", 0},   {"unpinned", 0},
 };
 
 static void check(pv_status status, const pv_error *err)
@@ -234,6 +235,7 @@ int main(int argc, char **argv)
     timed.forward = timed_forward;
     engine_options o = {0};
     o.backend.threads = of(THREADS);
+    o.backend.unpinned = of(UNPINNED) != 0;
     o.backend.kv_pages = 1024;
     engine *e = NULL;
     check(engine_open(&e, &m, &timed, &o, &err), &err);

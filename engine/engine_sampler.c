@@ -233,6 +233,8 @@ static uint32_t select_weight(const float *l, const float *w, uint32_t *o, uint3
 
 enum { BINS = 1024, BINS_A_UNIT = 32 };
 
+#define NEAR 12.0f
+
 typedef struct histogram {
     uint32_t count[BINS];
     double weight[BINS];
@@ -245,14 +247,46 @@ static uint32_t bin_of(float max, float logit, float scale)
     return distance < BINS - 1 ? (uint32_t)distance : BINS - 1;
 }
 
-static void fill_histogram(const engine_sampler *s, float scale, histogram *h)
+/* Of order[0 .. n). */
+static void fill_histogram(const engine_sampler *s, float scale, uint32_t n, histogram *h)
 {
     memset(h, 0, sizeof *h);
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        uint32_t bin = bin_of(s->max, s->logits[i], scale);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = s->order[i];
+        uint32_t bin = bin_of(s->max, s->logits[id], scale);
         h->count[bin]++;
-        h->weight[bin] += (double)s->weights[i];
+        h->weight[bin] += (double)s->weights[id];
     }
+}
+
+/* order[0 .. n) = the ids, ascending, whose logit is at least `least`; returns n. */
+static uint32_t list_from(engine_sampler *s, float least)
+{
+    const float *l = s->logits;
+    uint32_t *o = s->order;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->vocab; i++) {
+        o[n] = i;
+        n += l[i] >= least;
+    }
+    return n;
+}
+
+/* Has the tail behind these n candidates no say in what is cut? */
+static bool suffices(const engine_sampler *s, uint32_t n, uint32_t k, double weight)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n && k == 0; i++) {
+        sum += (double)s->weights[s->order[i]];
+    }
+    return k > 0 ? n >= k : sum >= weight * (1 + 1e-9);
+}
+
+/* Those that can be in the cut at all: nearly always few, at least e^-NEAR times as likely as the best one. */
+static uint32_t list_candidates(engine_sampler *s, float scale, uint32_t k, double weight)
+{
+    uint32_t n = list_from(s, s->max - NEAR / scale);
+    return suffices(s, n, k, weight) ? n : list_from(s, -INFINITY);
 }
 
 /* Candidates: all tokens of the leading bins that hold the k best, or the weight asked for and one bin more (sums in
@@ -260,7 +294,8 @@ static void fill_histogram(const engine_sampler *s, float scale, histogram *h)
 static uint32_t gather(engine_sampler *s, float scale, uint32_t k, double weight)
 {
     histogram h;
-    fill_histogram(s, scale, &h);
+    uint32_t all = list_candidates(s, scale, k, weight);
+    fill_histogram(s, scale, all, &h);
     uint32_t last = 0;
     uint32_t count = h.count[0];
     double sum = h.weight[0];
@@ -270,9 +305,10 @@ static uint32_t gather(engine_sampler *s, float scale, uint32_t k, double weight
     }
     last += k > 0 ? 0 : 1;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        s->order[n] = i;
-        n += bin_of(s->max, s->logits[i], scale) <= last;
+    for (uint32_t i = 0; i < all; i++) {
+        uint32_t id = s->order[i];
+        s->order[n] = id;
+        n += bin_of(s->max, s->logits[id], scale) <= last;
     }
     return n;
 }
@@ -307,22 +343,35 @@ static uint32_t cut(engine_sampler *s, const engine_sampling *p, float scale)
     return n;
 }
 
-static void keep(engine_sampler *s, float min_p, uint32_t cut_count)
+#define NO_WORST UINT32_MAX
+
+/* ids and cumulative weights of those among order[0 .. n), ascending, that are not worse than `worst`. */
+static void keep_listed(engine_sampler *s, float min_p, uint32_t n, uint32_t worst)
 {
-    uint32_t worst = cut_count > 0 ? s->order[0] : 0;
-    for (uint32_t i = 1; i < cut_count; i++) {
-        worst = better(s->logits, worst, s->order[i]) ? s->order[i] : worst;
-    }
     double sum = 0;
     s->kept = 0;
-    for (uint32_t i = 0; i < s->vocab; i++) {
-        bool in = cut_count == 0 || i == worst || better(s->logits, i, worst);
-        if (in && s->weights[i] > 0 && s->weights[i] >= min_p) {
-            sum += (double)s->weights[i];
-            s->ids[s->kept] = i;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = s->order[i];
+        bool in = worst == NO_WORST || id == worst || better(s->logits, id, worst);
+        if (in && s->weights[id] > 0 && s->weights[id] >= min_p) {
+            sum += (double)s->weights[id];
+            s->ids[s->kept] = id;
             s->cumulative[s->kept++] = sum;
         }
     }
+}
+
+static void keep(engine_sampler *s, float min_p, uint32_t cut_count)
+{
+    if (cut_count == 0) {
+        keep_listed(s, min_p, list_from(s, -INFINITY), NO_WORST);
+        return;
+    }
+    uint32_t worst = s->order[0];
+    for (uint32_t i = 1; i < cut_count; i++) {
+        worst = better(s->logits, worst, s->order[i]) ? s->order[i] : worst;
+    }
+    keep_listed(s, min_p, list_from(s, s->logits[worst]), worst);
 }
 
 pv_status engine_sampler_load(engine_sampler *s, const float *logits, const engine_sampling *params,

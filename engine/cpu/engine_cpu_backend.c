@@ -1,5 +1,6 @@
 /* The cpu backend's table: plan, open, close, and what surrounds a forward. */
 #include "engine_cpu_device.h"
+#include "engine_cpu_lanes.h"
 
 #include "pv_mem.h"
 
@@ -84,7 +85,7 @@ static uint32_t greater(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-static uint32_t widest_matrix(const engine_config *c)
+uint32_t engine_cpu_widest_matrix(const engine_config *c)
 {
     uint32_t value = c->arch == ENGINE_ARCH_DEEPSEEK ? c->mla.v_dim : c->head_dim;
     uint32_t cols = greater(c->hidden_size, c->intermediate_size);
@@ -105,7 +106,8 @@ static void plan_sizes(engine_memory *out, const engine_weights *w, const engine
     out->kv_token = cache.page_bytes / ENGINE_PAGE_TOKENS;
     out->kv = (uint64_t)cache.page_bytes * o->kv_pages;
     out->scratch = engine_cpu_work_bytes(w->config, o) +
-                   engine_cpu_compute_bytes(threads, widest_matrix(w->config));
+                   engine_cpu_compute_bytes(threads, engine_cpu_widest_matrix(w->config)) +
+                   engine_cpu_lanes_bytes(w, o);
 }
 
 /* What the kernels take for granted. */
@@ -150,6 +152,7 @@ static void cpu_close(engine_device *d)
     if (d == NULL) {
         return;
     }
+    engine_cpu_lanes_close(d);
     engine_cpu_work_close(d);
     close_vectors(d);
     engine_cpu_rope_release(&d->rope);
@@ -162,7 +165,7 @@ static pv_status open_parts(engine_device *d, pv_error *err)
 {
     const engine_config *c = d->config;
     const engine_backend_options *o = &d->options;
-    pv_status status = engine_cpu_compute_open(&d->compute, o, widest_matrix(c), err);
+    pv_status status = engine_cpu_compute_open(&d->compute, o, engine_cpu_widest_matrix(c), err);
     if (status == PV_OK) {
         d->scratch += d->compute.scratch_bytes * engine_cpu_pool_threads(d->compute.pool);
         status = engine_cpu_cache_open(&d->cache, c, kv_type(o), o->kv_pages, err);
@@ -173,7 +176,10 @@ static pv_status open_parts(engine_device *d, pv_error *err)
     if (status == PV_OK) {
         status = open_vectors(d, err);
     }
-    return status == PV_OK ? engine_cpu_work_open(d, err) : status;
+    if (status == PV_OK) {
+        status = engine_cpu_work_open(d, err);
+    }
+    return status == PV_OK ? engine_cpu_lanes_open(d, err) : status;
 }
 
 static pv_status cpu_open(engine_device **out, const engine_weights *weights,
@@ -216,10 +222,14 @@ static pv_status cpu_forward(engine_device *d, const engine_batch *batch, float 
     if (status == PV_OK && batch->logit_count != 0 && logits == NULL) {
         status = pv_fail(err, PV_E_MISUSE, "no room for %u rows of logits", batch->logit_count);
     }
-    if (status == PV_OK) {
-        engine_cpu_forward(d, batch, logits);
+    if (status != PV_OK || engine_cpu_lanes_forward(d, batch, logits)) {
+        return status;
     }
-    return status;
+    for (uint32_t i = 0; i < batch->logit_count; i++) {
+        d->logit_row[i] = logits + (size_t)i * d->config->vocab_size;
+    }
+    engine_cpu_forward(d, batch);
+    return PV_OK;
 }
 
 static pv_status cpu_copy_page(engine_device *d, uint32_t to, uint32_t from, uint32_t tokens,

@@ -65,6 +65,8 @@ typedef struct engine_cpu_mla_work {
     engine_cpu_job *jobs; /* heads                                                    */
 } engine_cpu_mla_work;
 
+typedef struct engine_cpu_lane engine_cpu_lane;
+
 struct engine_device {
     const engine_weights *weights;
     const engine_config *config;
@@ -97,7 +99,9 @@ struct engine_device {
     uint32_t tile_count;
     const engine_batch_seq **row_seq; /* a row's sequence */
     uint32_t *row_position;
-    float **logit_row;
+    float **logit_row;      /* max_logit_rows: where the logits of a forward go */
+    engine_cpu_lane *lanes; /* owned; NULL: none (engine_cpu_lanes.h) */
+    uint32_t lane_count;
     const engine_batch *batch; /* of the forward that runs */
 };
 
@@ -130,8 +134,10 @@ void engine_cpu_mla_attention(engine_device *device, uint32_t layer);
 void engine_cpu_dense(engine_device *device, uint32_t layer);
 void engine_cpu_moe(engine_device *device, uint32_t layer);
 
-/* The whole model over a checked batch. */
-void engine_cpu_forward(engine_device *device, const engine_batch *batch, float *logits);
+/* The whole model over a checked batch; device->logit_row says where the logits go. */
+void engine_cpu_forward(engine_device *device, const engine_batch *batch);
+
+uint32_t engine_cpu_widest_matrix(const engine_config *config); /* columns */
 
 /* Buffers. The plan counts, the open allocates; both walk the same list. */
 uint64_t engine_cpu_work_bytes(const engine_config *config, const engine_backend_options *options);

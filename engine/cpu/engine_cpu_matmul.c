@@ -8,6 +8,7 @@ enum {
     CHUNK_BYTES = 512 * 1024, /* inputs of some tokens: they and a panel stay in the L2 cache */
     CHUNK_TOKENS = 192,       /* at most, in whole tiles of 6 */
     PANEL_ROWS = 4,           /* the tile's rows */
+    SMALL_MACS = 128 * 1024,  /* below, handing tasks to other threads takes longer than the work */
     PANEL_TOKENS = 3          /* from so many on, widening a panel once is the cheapest */
 };
 
@@ -301,8 +302,10 @@ static void matmul_task(void *user, uint32_t task, uint32_t thread)
 void engine_cpu_matmul(const engine_cpu_compute *c, engine_cpu_job *jobs, uint32_t count)
 {
     uint64_t rows = 0;
+    uint64_t macs = 0;
     for (uint32_t i = 0; i < count; i++) {
         rows += jobs[i].rows;
+        macs += (uint64_t)jobs[i].rows * jobs[i].w->cols * jobs[i].tokens;
     }
     matmul m = {c, jobs, count, engine_cpu_grain(c, rows)};
     uint32_t tasks = 0;
@@ -310,5 +313,10 @@ void engine_cpu_matmul(const engine_cpu_compute *c, engine_cpu_job *jobs, uint32
         jobs[i].first_task = tasks;
         tasks += (jobs[i].rows + m.grain - 1) / m.grain;
     }
-    engine_cpu_pool_run(c->pool, tasks, matmul_task, &m);
+    for (uint32_t i = 0; i < tasks && macs < SMALL_MACS; i++) {
+        matmul_task(&m, i, 0);
+    }
+    if (macs >= SMALL_MACS) {
+        engine_cpu_pool_run(c->pool, tasks, matmul_task, &m);
+    }
 }

@@ -47,6 +47,12 @@ static void rotate_row(engine_device *d, uint32_t layer, uint32_t row, uint32_t 
     }
 }
 
+static void compress_and_rotate_row(engine_device *d, uint32_t layer, uint32_t row, uint32_t thread)
+{
+    compress_row(d, layer, row, thread);
+    rotate_row(d, layer, row, thread);
+}
+
 static void project_queries(engine_device *d, uint32_t layer)
 {
     const engine_layer *w = &d->weights->layers[layer];
@@ -65,11 +71,11 @@ static void project_queries(engine_device *d, uint32_t layer)
          .care = ENGINE_CPU_SPLIT},
     };
     engine_cpu_matmul(&d->compute, jobs, 2);
-    engine_cpu_each_row(d, rows, layer, compress_row);
+    engine_cpu_each_row(d, rows, layer, compressed ? compress_row : compress_and_rotate_row);
     if (compressed) {
         engine_cpu_linear(d, &w->q_b, &d->mla.q_latent, &d->q, ENGINE_CPU_SPLIT);
+        engine_cpu_each_row(d, rows, layer, rotate_row);
     }
-    engine_cpu_each_row(d, rows, layer, rotate_row);
 }
 
 /* ---- absorbed form ---- */

@@ -3,22 +3,32 @@
 
 #include <string.h>
 
+/* Numbers that a task should have: some microseconds of work, more than handing it over takes. */
+enum { TASK_NUMBERS = 8192 };
+
 typedef struct each_row {
     engine_device *device;
     uint32_t layer;
     engine_cpu_row_fn *fn;
+    uint32_t rows;
+    uint32_t group; /* rows of a task */
 } each_row;
 
-static void each_row_task(void *user, uint32_t row, uint32_t thread)
+static void each_row_task(void *user, uint32_t task, uint32_t thread)
 {
     const each_row *e = user;
-    e->fn(e->device, e->layer, row, thread);
+    uint32_t from = task * e->group;
+    uint32_t to = e->rows - from < e->group ? e->rows : from + e->group;
+    for (uint32_t row = from; row < to; row++) {
+        e->fn(e->device, e->layer, row, thread);
+    }
 }
 
 void engine_cpu_each_row(engine_device *d, uint32_t rows, uint32_t layer, engine_cpu_row_fn *fn)
 {
-    each_row e = {d, layer, fn};
-    engine_cpu_pool_run(d->compute.pool, rows, each_row_task, &e);
+    uint32_t group = (TASK_NUMBERS + d->config->hidden_size - 1) / d->config->hidden_size;
+    each_row e = {d, layer, fn, rows, group};
+    engine_cpu_pool_run(d->compute.pool, (rows + group - 1) / group, each_row_task, &e);
 }
 
 void engine_cpu_linear(engine_device *d, const engine_view *w, const engine_cpu_rows *x,
@@ -117,20 +127,17 @@ static void run_layer(engine_device *d, uint32_t layer)
     }
 }
 
-static void run_head(engine_device *d, float *logits)
+static void run_head(engine_device *d)
 {
     const engine_view *w = &d->weights->lm_head;
     uint32_t count = d->batch->logit_count;
     engine_cpu_each_row(d, count, 0, final_norm_row);
-    for (uint32_t i = 0; i < count; i++) {
-        d->logit_row[i] = logits + (size_t)i * w->rows;
-    }
     engine_cpu_job job = {
         .w = w, .rows = w->rows, .x = engine_cpu_in(&d->last), .y = d->logit_row, .tokens = count};
     engine_cpu_matmul(&d->compute, &job, 1);
 }
 
-void engine_cpu_forward(engine_device *d, const engine_batch *batch, float *logits)
+void engine_cpu_forward(engine_device *d, const engine_batch *batch)
 {
     d->batch = batch;
     lay_out(d);
@@ -139,7 +146,7 @@ void engine_cpu_forward(engine_device *d, const engine_batch *batch, float *logi
         run_layer(d, layer);
     }
     if (batch->logit_count != 0) {
-        run_head(d, logits);
+        run_head(d);
     }
     d->batch = NULL;
 }
