@@ -1,4 +1,4 @@
-/* The cuda backend's table: plan, open, close, and what surrounds a step. */
+/* A device: plan, open, close, and what surrounds a step. */
 #include "engine_cuda_device.cuh"
 #include "engine_cuda_sampler.cuh"
 #include "engine_cuda_upload.cuh"
@@ -6,6 +6,7 @@
 #include "pv_log.h"
 #include "pv_mem.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,17 +64,37 @@ pv_status cuda_failure(cudaError_t error, const char *what, pv_error *err)
     }
 }
 
-/* The device is dead from now on, unless memory was short. */
+/* What failed: an exchange with the other parts of the model, or CUDA. */
+static pv_status failure_of(const engine_device *d, cudaError_t error, const char *what,
+                            pv_error *err)
+{
+    cuda_comm *comm = d->model.comm;
+    const char *exchange = comm == NULL ? NULL : cuda_comms_failure(cuda_comm_all(comm));
+    if (exchange == NULL) {
+        return cuda_failure(error, what, err);
+    }
+    return pv_fail(err, PV_E_DEVICE, "%s on several GPUs: %s; start the program again", what,
+                   exchange);
+}
+
+/* The device is dead from now on, whatever the error was. */
 static pv_status die(engine_device *d, cudaError_t error, const char *what, pv_error *err)
 {
     if (d->death.status == PV_OK) {
-        pv_status status = cuda_failure(error, what, &d->death);
+        pv_status status = failure_of(d, error, what, &d->death);
         if (status != PV_E_DEVICE) {
             d->death.status = PV_E_DEVICE; /* half a step was done: nothing is to be relied on */
         }
         pv_log(PV_LOG_ERROR, "cuda: %s", d->death.msg);
     }
     return pv_fail(err, d->death.status, "%s", d->death.msg);
+}
+
+void cuda_part_die(engine_device *d, const char *why)
+{
+    if (d->death.status == PV_OK) {
+        (void)pv_fail(&d->death, PV_E_DEVICE, "%s", why);
+    }
 }
 
 /* Every call begins with it: is the device alive, and this thread's current one? */
@@ -88,9 +109,10 @@ static pv_status enter(engine_device *d, pv_error *err)
 
 /* ---- Plan ---- */
 
-static pv_status probe(cuda_model *m, uint32_t ordinal, size_t *free_bytes, size_t *total,
+static pv_status probe(engine_device *d, uint32_t ordinal, size_t *free_bytes, size_t *total,
                        pv_error *err)
 {
+    cuda_model *m = &d->model;
     int count = 0;
     cudaError_t error = cudaGetDeviceCount(&count);
     if (error != cudaSuccess) {
@@ -111,6 +133,7 @@ static pv_status probe(cuda_model *m, uint32_t ordinal, size_t *free_bytes, size
     if (error != cudaSuccess) {
         return cuda_failure(error, "opening the GPU", err);
     }
+    (void)snprintf(d->gpu, sizeof d->gpu, "%.95s", prop.name);
     m->processors = (uint32_t)prop.multiProcessorCount;
     m->capability = (uint32_t)(prop.major * 10 + prop.minor);
     if (m->capability < CAPABILITY_LEAST) {
@@ -150,6 +173,12 @@ static pv_status choose_runner(const cuda_runner **out, const cuda_model *m, boo
     return PV_OK;
 }
 
+/* Are logits whole here, and tokens drawn? */
+static bool draws_here(const engine_device *d)
+{
+    return d->model.shard == NULL || d->model.shard->rank == 0;
+}
+
 static void lay_out(engine_device *d)
 {
     const cuda_runner *r = d->runner;
@@ -157,6 +186,9 @@ static void lay_out(engine_device *d)
     r->lay_out(d->state, &d->arenas);
     size_t extra = r->extra_bytes == NULL ? 0 : r->extra_bytes(d->state);
     cuda_batches_lay_out(&d->batches, &d->model, extra, scratch);
+    if (!draws_here(d)) {
+        return;
+    }
     d->logits =
         cuda_take<float>(scratch, (size_t)d->model.logit_rows * d->model.config->vocab_size);
     size_t bytes = cuda_sampler_bytes(d->model.config->vocab_size, d->model.logit_rows,
@@ -174,18 +206,23 @@ static void fill_memory(const engine_device *d, engine_memory *out)
     out->kv_page = d->arenas.kv.used / ((uint64_t)out->kv_pages + 1); /* with the spare one */
     out->kv_token = out->kv_page / ENGINE_PAGE_TOKENS;
     out->scratch = d->arenas.scratch.used;
+    out->gpus = d->model.shard == NULL ? 1 : d->model.shard->ranks;
+    (void)snprintf(out->served_by, sizeof out->served_by, "%s, %s kernels", d->gpu,
+                   d->runner->name);
 }
 
 /* Fills in what a model is, and what the GPU is. */
-static pv_status describe(engine_device *d, const engine_weights *weights,
-                          const engine_backend_options *options, size_t *free_bytes, size_t *total,
-                          pv_error *err)
+static pv_status describe(engine_device *d, const cuda_part *part, size_t *free_bytes,
+                          size_t *total, pv_error *err)
 {
     cuda_model *m = &d->model;
-    m->weights = weights;
-    m->config = weights->config;
-    m->score_scale = (float)engine_cpu_softmax_scale(weights->config);
-    pv_status status = engine_backend_options_resolve(&m->options, m->config, options, err);
+    m->weights = part->weights;
+    m->config = part->weights->config;
+    m->shard = part->shard;
+    m->comm = part->comm;
+    m->sharers = part->sharers;
+    m->score_scale = (float)engine_cpu_softmax_scale(m->config);
+    pv_status status = engine_backend_options_resolve(&m->options, m->config, part->options, err);
     if (status != PV_OK) {
         return status;
     }
@@ -193,13 +230,14 @@ static pv_status describe(engine_device *d, const engine_weights *weights,
     m->logit_rows = whole_tiles(m->options.max_logit_rows);
     m->spare_page = m->options.kv_pages;
     d->ordinal = (int)m->options.ordinal;
-    return probe(m, m->options.ordinal, free_bytes, total, err);
+    status = probe(d, m->options.ordinal, free_bytes, total, err);
+    *free_bytes /= m->sharers;
+    *total /= m->sharers;
+    return status;
 }
 
-/* A device with everything counted and nothing allocated. */
-static pv_status prepare(engine_device **out, const engine_weights *weights,
-                         const engine_backend_options *options, engine_memory *memory, bool quiet,
-                         pv_error *err)
+pv_status cuda_part_prepare(engine_device **out, const cuda_part *part, engine_memory *memory,
+                            bool quiet, pv_error *err)
 {
     engine_device *d = (engine_device *)pv_calloc(1, sizeof *d);
     if (d == NULL) {
@@ -207,7 +245,7 @@ static pv_status prepare(engine_device **out, const engine_weights *weights,
     }
     size_t free_bytes = 0;
     size_t total = 0;
-    pv_status status = describe(d, weights, options, &free_bytes, &total, err);
+    pv_status status = describe(d, part, &free_bytes, &total, err);
     if (status == PV_OK) {
         status = choose_runner(&d->runner, &d->model, quiet, err);
     }
@@ -232,17 +270,6 @@ static void discard(engine_device *d)
     pv_free(d);
 }
 
-static pv_status cuda_plan(engine_memory *out, const engine_weights *weights,
-                           const engine_backend_options *options, pv_error *err)
-{
-    engine_device *d = NULL;
-    pv_status status = prepare(&d, weights, options, out, true, err);
-    if (status == PV_OK) {
-        discard(d);
-    }
-    return status;
-}
-
 /* ---- Open and close ---- */
 
 static double gigabytes(uint64_t bytes)
@@ -250,7 +277,7 @@ static double gigabytes(uint64_t bytes)
     return (double)bytes / 1e9;
 }
 
-static pv_status check_room(const engine_memory *m, pv_error *err)
+static pv_status check_room(const engine_device *d, const engine_memory *m, pv_error *err)
 {
     uint64_t fixed = m->weights_copied + m->scratch + RESERVE_BYTES;
     uint64_t needed = fixed + m->kv;
@@ -265,14 +292,16 @@ static pv_status check_room(const engine_memory *m, pv_error *err)
                        (unsigned long long)(pages - 1));
     } else {
         (void)snprintf(remedy, sizeof remedy,
-                       "the model does not fit this GPU; use a larger one, or the cpu backend");
+                       "the model does not fit this GPU; use a larger one, more of them, or the "
+                       "cpu backend");
     }
-    return pv_fail(err, PV_E_NOMEM,
-                   "the GPU's memory is too small: %.2f GB needed (weights %.2f, cache %.2f for %u "
-                   "pages of %.2f MB, buffers %.2f, reserve %.2f), %.2f GB free of %.2f; %s",
-                   gigabytes(needed), gigabytes(m->weights_copied), gigabytes(m->kv), m->kv_pages,
-                   (double)m->kv_page / 1e6, gigabytes(m->scratch), gigabytes(RESERVE_BYTES),
-                   gigabytes(m->device_free), gigabytes(m->device_total), remedy);
+    return pv_fail(
+        err, PV_E_NOMEM,
+        "the memory of GPU %d is too small: %.2f GB needed (weights %.2f, cache %.2f for "
+        "%u pages of %.2f MB, buffers %.2f, reserve %.2f), %.2f GB free of %.2f; %s",
+        d->ordinal, gigabytes(needed), gigabytes(m->weights_copied), gigabytes(m->kv), m->kv_pages,
+        (double)m->kv_page / 1e6, gigabytes(m->scratch), gigabytes(RESERVE_BYTES),
+        gigabytes(m->device_free), gigabytes(m->device_total), remedy);
 }
 
 static pv_status take_memory(engine_device *d, pv_error *err)
@@ -296,13 +325,25 @@ static pv_status take_memory(engine_device *d, pv_error *err)
     return PV_OK;
 }
 
+/* Limits of kernels are kept once for the program, whichever GPU they are for. */
+static pthread_mutex_t limits_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static pv_status list_uploads(engine_device *d, cuda_upload *upload, pv_error *err)
+{
+    pthread_mutex_lock(&limits_lock);
+    pv_status status = d->runner->upload(d->state, upload, err);
+    pthread_mutex_unlock(&limits_lock);
+    return status;
+}
+
 static pv_status load(engine_device *d, const uint64_t *random_seed, pv_error *err)
 {
     cuda_upload *upload = NULL;
     float2 *table = NULL;
-    pv_status status = cuda_upload_open(&upload, random_seed, err);
+    uint32_t parts = d->model.shard == NULL ? 1 : d->model.shard->ranks;
+    pv_status status = cuda_upload_open(&upload, random_seed, parts, err);
     if (status == PV_OK) {
-        status = d->runner->upload(d->state, upload, err);
+        status = list_uploads(d, upload, err);
     }
     if (status == PV_OK) {
         status = cuda_batches_open(&d->batches, upload, &table, err);
@@ -312,19 +353,26 @@ static pv_status load(engine_device *d, const uint64_t *random_seed, pv_error *e
     }
     cuda_upload_close(upload);
     pv_free(table);
-    const engine_safetensors *tensors = d->model.weights->tensors;
-    if (status == PV_OK && tensors != NULL && /* they are on the GPU now */
-        engine_safetensors_advise(tensors, ENGINE_ADVICE_DONTNEED, NULL) != PV_OK) {
-        pv_log(PV_LOG_DEBUG, "cuda: the checkpoint's pages stay in memory");
-    }
     return status;
 }
 
-static void cuda_close(engine_device *d)
+static bool owns_stream(const engine_device *d)
 {
-    if (d == NULL) {
-        return;
+    return d->model.comm == NULL || cuda_comms_stream(cuda_comm_all(d->model.comm)) == NULL;
+}
+
+static cudaError_t take_stream(engine_device *d)
+{
+    cudaError_t error = cudaSetDevice(d->ordinal);
+    if (error == cudaSuccess && owns_stream(d)) {
+        return cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
     }
+    d->stream = error == cudaSuccess ? cuda_comms_stream(cuda_comm_all(d->model.comm)) : NULL;
+    return error;
+}
+
+void cuda_part_close(engine_device *d)
+{
     (void)cudaSetDevice(d->ordinal);
     if (d->stream != NULL) {
         (void)cudaStreamSynchronize(d->stream);
@@ -334,7 +382,7 @@ static void cuda_close(engine_device *d)
     (void)cudaFree(d->arenas.weights.base);
     (void)cudaFree(d->arenas.kv.base);
     (void)cudaFree(d->arenas.scratch.base);
-    if (d->stream != NULL) {
+    if (d->stream != NULL && owns_stream(d)) {
         (void)cudaStreamDestroy(d->stream);
     }
     (void)cudaGetLastError(); /* what failed here is nobody's business any more */
@@ -343,49 +391,36 @@ static void cuda_close(engine_device *d)
 
 static void log_plan(const engine_device *d, const engine_memory *m)
 {
+    char part[48] = "";
+    const engine_shard *shard = d->model.shard;
+    if (shard != NULL) {
+        (void)snprintf(part, sizeof part, " (part %u of %u)", shard->rank + 1, shard->ranks);
+    }
     pv_log(
         PV_LOG_INFO,
-        "cuda: GPU %d, %s kernels: weights %.2f GB, cache %.2f GB (%u pages of %.2f MB), buffers "
+        "cuda: GPU %d%s, %s kernels: weights %.2f GB, cache %.2f GB (%u pages of %.2f MB), buffers "
         "%.2f GB; %.2f GB free of %.2f",
-        d->ordinal, d->runner->name, gigabytes(m->weights_copied), gigabytes(m->kv), m->kv_pages,
-        (double)m->kv_page / 1e6, gigabytes(m->scratch), gigabytes(m->device_free),
+        d->ordinal, part, d->runner->name, gigabytes(m->weights_copied), gigabytes(m->kv),
+        m->kv_pages, (double)m->kv_page / 1e6, gigabytes(m->scratch), gigabytes(m->device_free),
         gigabytes(m->device_total));
 }
 
-pv_status cuda_device_open(engine_device **out, const engine_weights *weights,
-                           const engine_backend_options *options, const uint64_t *random_seed,
-                           pv_error *err)
+pv_status cuda_part_open(engine_device *d, const cuda_part *part, const engine_memory *memory,
+                         pv_error *err)
 {
-    engine_device *d = NULL;
-    engine_memory memory;
-    pv_status status = prepare(&d, weights, options, &memory, false, err);
-    if (status != PV_OK) {
-        return status;
-    }
-    log_plan(d, &memory);
-    status = check_room(&memory, err);
+    log_plan(d, memory);
+    pv_status status = check_room(d, memory, err);
     if (status == PV_OK) {
-        cudaError_t error = cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
+        cudaError_t error = take_stream(d);
         status = error == cudaSuccess ? PV_OK : cuda_failure(error, "opening the GPU", err);
     }
     if (status == PV_OK) {
         status = take_memory(d, err);
     }
     if (status == PV_OK) {
-        status = load(d, random_seed, err);
+        status = load(d, part->random_seed, err);
     }
-    if (status != PV_OK) {
-        cuda_close(d);
-        return status;
-    }
-    *out = d;
-    return PV_OK;
-}
-
-static pv_status cuda_open(engine_device **out, const engine_weights *weights,
-                           const engine_backend_options *options, pv_error *err)
-{
-    return cuda_device_open(out, weights, options, NULL, err);
+    return status;
 }
 
 /* ---- Steps ---- */
@@ -415,6 +450,16 @@ static cudaError_t send_slot(engine_device *d, const cuda_slot *slot, size_t use
     return error;
 }
 
+/* Where ranks share a stream, all metadata goes in front of the graph, which holds the kernels of all. */
+static cudaError_t replay(engine_device *d, cuda_step_shape shape)
+{
+    cuda_comm *comm = d->model.comm;
+    cudaError_t error = comm == NULL ? cudaSuccess : cuda_comm_pass(comm);
+    return error == cudaSuccess
+               ? cuda_graphs_run(&d->graphs, comm, shape, enqueue_kernels, d, d->stream)
+               : error;
+}
+
 /* Enqueues a checked batch by way of a slot that nobody uses. */
 static pv_status enqueue(engine_device *d, cuda_slot *slot, const engine_batch *batch,
                          const engine_draw *draws, uint32_t draw_count, cuda_step_shape *shape,
@@ -434,10 +479,15 @@ static pv_status enqueue(engine_device *d, cuda_slot *slot, const engine_batch *
     }
     cudaError_t error = send_slot(d, slot, used, extra);
     if (error == cudaSuccess) {
-        error = captured ? cuda_graphs_run(&d->graphs, *shape, enqueue_kernels, d, d->stream)
-                         : enqueue_kernels(d, *shape, d->stream);
+        error = captured ? replay(d, *shape) : enqueue_kernels(d, *shape, d->stream);
     }
     return error == cudaSuccess ? PV_OK : die(d, error, "a step on the GPU", err);
+}
+
+static cudaError_t wait_for(engine_device *d, cudaEvent_t event)
+{
+    return d->model.comm == NULL ? cudaEventSynchronize(event)
+                                 : cuda_comm_wait(d->model.comm, event);
 }
 
 static pv_status finish(engine_device *d, cuda_slot *slot, cudaError_t error, pv_error *err)
@@ -448,11 +498,23 @@ static pv_status finish(engine_device *d, cuda_slot *slot, cudaError_t error, pv
     return error == cudaSuccess ? PV_OK : die(d, error, "a step on the GPU", err);
 }
 
-static pv_status cuda_forward(engine_device *d, const engine_batch *batch, float *logits,
-                              pv_error *err)
+/* With other parts, the step has ended before logits are fetched: copying waits for ever for what never comes. */
+static cudaError_t fetch_logits(engine_device *d, const cuda_slot *slot, float *logits,
+                                uint32_t rows)
+{
+    size_t bytes = (size_t)rows * d->model.config->vocab_size * sizeof *logits;
+    cudaError_t error = d->model.comm == NULL ? cudaSuccess : wait_for(d, slot->done);
+    if (error == cudaSuccess) {
+        error = cudaMemcpyAsync(logits, d->logits, bytes, cudaMemcpyDeviceToHost, d->stream);
+    }
+    return error == cudaSuccess ? cudaStreamSynchronize(d->stream) : error;
+}
+
+pv_status cuda_part_forward(engine_device *d, const engine_batch *batch, float *logits,
+                            pv_error *err)
 {
     pv_status status = engine_batch_check(batch, d->model.config, &d->model.options, false, err);
-    if (status == PV_OK && batch->logit_count != 0 && logits == NULL) {
+    if (status == PV_OK && batch->logit_count != 0 && logits == NULL && draws_here(d)) {
         status = pv_fail(err, PV_E_MISUSE, "no room for %u rows of logits", batch->logit_count);
     }
     if (status == PV_OK) {
@@ -462,24 +524,25 @@ static pv_status cuda_forward(engine_device *d, const engine_batch *batch, float
         return status;
     }
     cuda_slot *slot = &d->batches.slots[CUDA_SLOTS - 1];
-    cudaError_t error = cudaEventSynchronize(slot->done);
+    cudaError_t error = wait_for(d, slot->done);
     if (error != cudaSuccess) {
         return die(d, error, "a step on the GPU", err);
     }
     cuda_step_shape shape;
     status = enqueue(d, slot, batch, NULL, 0, &shape, err);
-    if (status == PV_OK && batch->logit_count != 0) {
-        size_t bytes = (size_t)batch->logit_count * d->model.config->vocab_size * sizeof *logits;
-        error = cudaMemcpyAsync(logits, d->logits, bytes, cudaMemcpyDeviceToHost, d->stream);
-        if (error == cudaSuccess) {
-            error = cudaStreamSynchronize(d->stream);
-        }
+    if (status != PV_OK) {
+        return status;
     }
-    return status == PV_OK ? finish(d, slot, error, err) : status;
+    status = finish(d, slot, cudaSuccess, err);
+    if (status != PV_OK || batch->logit_count == 0 || !draws_here(d)) {
+        return status;
+    }
+    error = fetch_logits(d, slot, logits, batch->logit_count);
+    return error == cudaSuccess ? PV_OK : die(d, error, "a step on the GPU", err);
 }
 
-static pv_status cuda_copy_page(engine_device *d, uint32_t to, uint32_t from, uint32_t tokens,
-                                pv_error *err)
+pv_status cuda_part_copy_page(engine_device *d, uint32_t to, uint32_t from, uint32_t tokens,
+                              pv_error *err)
 {
     uint32_t pages = d->model.options.kv_pages;
     if (to >= pages || from >= pages || tokens > ENGINE_PAGE_TOKENS) {
@@ -494,15 +557,15 @@ static pv_status cuda_copy_page(engine_device *d, uint32_t to, uint32_t from, ui
     return error == cudaSuccess ? PV_OK : die(d, error, "copying a page on the GPU", err);
 }
 
-static void cuda_memory(const engine_device *d, engine_memory *out)
+void cuda_part_memory(const engine_device *d, engine_memory *out)
 {
     fill_memory(d, out);
     size_t free_bytes = 0;
     size_t total = 0;
     if (d->death.status == PV_OK && cudaSetDevice(d->ordinal) == cudaSuccess &&
         cudaMemGetInfo(&free_bytes, &total) == cudaSuccess) {
-        out->device_free = free_bytes;
-        out->device_total = total;
+        out->device_free = free_bytes / d->model.sharers;
+        out->device_total = total / d->model.sharers;
     }
 }
 
@@ -522,8 +585,8 @@ static pv_status check_drawn(const engine_device *d, const engine_batch *batch, 
 }
 
 /* Draws, and sends the results to the host. */
-static cudaError_t sample(engine_device *d, cuda_slot *slot, cuda_step_shape shape,
-                          const engine_batch *batch, const engine_draw *draws)
+static cudaError_t draw(engine_device *d, cuda_slot *slot, cuda_step_shape shape,
+                        const engine_batch *batch, const engine_draw *draws)
 {
     cuda_sampler op = {};
     op.logits = d->logits;
@@ -542,8 +605,23 @@ static cudaError_t sample(engine_device *d, cuda_slot *slot, cuda_step_shape sha
                            cudaMemcpyDeviceToHost, d->stream);
 }
 
-static pv_status cuda_submit(engine_device *d, const engine_batch *batch, const engine_draw *draws,
-                             uint32_t draw_count, uint64_t *ticket, pv_error *err)
+/* Rank 0 draws; what it drew goes to all. */
+static cudaError_t sample(engine_device *d, cuda_slot *slot, cuda_step_shape shape,
+                          const engine_batch *batch, const engine_draw *draws)
+{
+    cudaError_t error = cudaSuccess;
+    if (draws_here(d)) {
+        error = draw(d, slot, shape, batch, draws);
+    }
+    if (error == cudaSuccess && d->model.comm != NULL) {
+        error = cuda_comm_broadcast(d->model.comm, d->batches.drawn,
+                                    slot->draw_count * sizeof(engine_drawn), d->stream);
+    }
+    return error;
+}
+
+pv_status cuda_part_submit(engine_device *d, const engine_batch *batch, const engine_draw *draws,
+                           uint32_t draw_count, uint64_t *ticket, pv_error *err)
 {
     const engine_backend_options *o = &d->model.options;
     pv_status status = engine_batch_check(batch, d->model.config, o, true, err);
@@ -579,7 +657,7 @@ static pv_status cuda_submit(engine_device *d, const engine_batch *batch, const 
     return status;
 }
 
-static pv_status cuda_collect(engine_device *d, uint64_t ticket, engine_drawn *out, pv_error *err)
+pv_status cuda_part_collect(engine_device *d, uint64_t ticket, engine_drawn *out, pv_error *err)
 {
     if (ticket != d->collected + 1 || ticket > d->submitted) {
         return pv_fail(err, PV_E_MISUSE, "step %llu was asked for; the next one is %llu of %llu",
@@ -591,21 +669,13 @@ static pv_status cuda_collect(engine_device *d, uint64_t ticket, engine_drawn *o
         return status;
     }
     cuda_slot *slot = &d->batches.slots[(ticket - 1) % ENGINE_STEPS_AHEAD];
-    cudaError_t error = cudaEventSynchronize(slot->done);
+    cudaError_t error = wait_for(d, slot->done);
     if (error != cudaSuccess) {
         return die(d, error, "a step on the GPU", err);
     }
-    if (slot->draw_count != 0) {
+    if (slot->draw_count != 0 && draws_here(d)) {
         memcpy(out, slot->results, slot->draw_count * sizeof *out);
     }
     d->collected++;
     return PV_OK;
-}
-
-extern "C" const engine_backend *engine_backend_cuda(void)
-{
-    static const engine_backend table = {"cuda",      cuda_plan,    cuda_open,
-                                         cuda_close,  cuda_forward, cuda_copy_page,
-                                         cuda_memory, cuda_submit,  cuda_collect};
-    return &table;
 }

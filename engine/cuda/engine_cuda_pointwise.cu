@@ -199,6 +199,8 @@ __device__ __forceinline__ void mix_into(const cuda_mix &p, uint32_t row, const 
     uint32_t active = p.active != NULL ? *p.active : UINT32_MAX;
     uint32_t place = lane < places ? p.place[(size_t)row * places + lane] : 0;
     float weight = lane < p.per_token ? p.weights[(size_t)row * p.per_token + lane] : 1.0f;
+    uint32_t least = p.range != NULL ? p.range[0] : 0;
+    uint32_t below = p.range != NULL ? p.range[p.range_end] : UINT32_MAX;
     if (row >= active) {
         return;
     }
@@ -213,7 +215,7 @@ __device__ __forceinline__ void mix_into(const cuda_mix &p, uint32_t row, const 
         float factor = __shfl_sync(ALL, weight, e);
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            if (at[i] < p.cols) {
+            if (at[i] < p.cols && from >= least && from < below) {
                 add_weighted(sum[i], factor, expert4(p, from, at[i]));
             }
         }

@@ -53,6 +53,8 @@ struct cuda_mix {
     const uint32_t *place;  /* [rows][per_token + shared]                           */
     const uint32_t *active; /* one word; NULL: all rows                             */
     float *h;               /* [rows][cols]                                         */
+    const uint32_t *range;  /* of all places those from range[0] on, ...; NULL: all */
+    uint32_t range_end;     /* ... and below range[range_end]                       */
 };
 
 cudaError_t cuda_mix_run(const cuda_mix *op, cudaStream_t stream);
