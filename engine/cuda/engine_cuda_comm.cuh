@@ -79,7 +79,7 @@ cudaError_t cuda_comm_broadcast(cuda_comm *comm, void *buffer, size_t bytes, cud
 /* Waits for an event. Fails when the ranks have failed meanwhile, and makes them fail when it takes too long. */
 cudaError_t cuda_comm_wait(cuda_comm *comm, cudaEvent_t event);
 
-/* After a failure, by each rank: ends its exchanges on the GPU. */
+/* After a failure, by each rank: ends its exchanges on the GPU. Graphs that hold any have been destroyed. */
 void cuda_comm_abort(cuda_comm *comm);
 
 #endif

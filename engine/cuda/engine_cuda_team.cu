@@ -120,6 +120,7 @@ static pv_status end_exchanges(engine_device *d, const team_call *call, pv_error
     (void)call;
     (void)err;
     if (d != NULL && cudaSetDevice(d->ordinal) == cudaSuccess) {
+        cuda_graphs_release(&d->graphs); /* NCCL waits for those that hold calls of it */
         cuda_comm_abort(d->model.comm);
     }
     return PV_OK;

@@ -8,6 +8,8 @@
 #include "engine_cuda_comm.cuh"
 #include "engine_cuda_device.cuh"
 #include "engine_cuda_fast.cuh"
+#include "engine_cuda_launch.cuh"
+#include "engine_cuda_ptx.cuh"
 #include "engine_cuda_share.cuh"
 #include "engine_cuda_team.cuh"
 
@@ -188,6 +190,42 @@ static void check_exchanges(std::vector<uint32_t> gpus)
 
 /* ---- NCCL in a graph, with a single rank: what one GPU lets us try of it ---- */
 
+static __global__ void count_kernel(uint32_t *words, uint32_t n)
+{
+    cuda_chain_wait();
+    cuda_chain_release();
+    for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) {
+        words[i]++;
+    }
+}
+
+/* Exchanges between kernels of ours, which are chained: each counts what the exchange in front of it brought. */
+static bool exchange_between_kernels(cuda_comm *comm, rank_buffers *b)
+{
+    cuda_shape shape = {dim3(1), dim3(256), 0};
+    bool ok = true;
+    for (uint32_t i = 0; i < 20; i++) {
+        ok = cuda_launch(count_kernel, shape, b->stream, b->send, (uint32_t)WORDS) == cudaSuccess &&
+             cuda_comm_all_gather(comm, b->send, b->all, WORDS * 4, b->stream) == cudaSuccess &&
+             cuda_launch(count_kernel, shape, b->stream, b->all, (uint32_t)WORDS) == cudaSuccess &&
+             cuda_comm_exchange(comm, b->all, b->send, WORDS * 4, b->stream) == cudaSuccess && ok;
+    }
+    return ok;
+}
+
+/* 40 a run. */
+static uint32_t wrong_counts(rank_buffers *b, uint32_t runs)
+{
+    std::vector<uint32_t> got(WORDS);
+    uint32_t wrong = 0;
+    TRY(cudaStreamSynchronize(b->stream));
+    TRY(cudaMemcpy(got.data(), b->send, WORDS * 4, cudaMemcpyDeviceToHost));
+    for (uint32_t i = 0; i < WORDS; i++) {
+        wrong += got[i] != word(0, 0, i) + 40 * runs;
+    }
+    return wrong;
+}
+
 static void check_nccl_alone(void)
 {
     uint32_t gpu = 0;
@@ -220,6 +258,18 @@ static void check_nccl_alone(void)
     snprintf(line, sizeof line, "%s in a graph, one rank: wrong words", cuda_comms_name(comms));
     report(ok && wrong_words(&b, 0, 1) == 0, line, wrong_words(&b, 0, 1));
     TRY(cudaEventDestroy(event));
+    TRY(cudaGraphExecDestroy(exec));
+    TRY(cudaGraphDestroy(graph));
+    ok = exchange_between_kernels(comm, &b);
+    report(ok && wrong_counts(&b, 1) == 0, "between chained kernels", wrong_counts(&b, 1));
+    TRY(cudaStreamBeginCapture(b.stream, cudaStreamCaptureModeThreadLocal));
+    ok = exchange_between_kernels(comm, &b) && ok;
+    TRY(cudaStreamEndCapture(b.stream, &graph));
+    TRY(cudaGraphInstantiate(&exec, graph, 0));
+    for (int i = 0; i < 50; i++) {
+        TRY(cudaGraphLaunch(exec, b.stream));
+    }
+    report(ok && wrong_counts(&b, 51) == 0, "the same in a graph", wrong_counts(&b, 51));
     TRY(cudaGraphExecDestroy(exec));
     TRY(cudaGraphDestroy(graph));
     cuda_comm_abort(comm);
