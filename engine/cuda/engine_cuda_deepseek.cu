@@ -158,7 +158,7 @@ static cudaError_t feed_part(cuda_fast *f, const cuda_fast_layer *l, const cuda_
         CUDA_TRY(error, cuda_share_clear(&f->share, b->rows, stream));
     }
     CUDA_TRY(error, cuda_mix_run(&f->mix, stream));
-    CUDA_TRY(error, cuda_share_add(&f->share, f->h, b->rows, stream));
+    CUDA_TRY(error, cuda_share_begin(&f->share, f->h, b->rows, &f->parts_wait, stream));
     return error;
 }
 

@@ -547,7 +547,7 @@ cudaError_t cuda_fast_add(cuda_fast *f, const cuda_weight *w, const cuda_rows *x
     }
     cudaError_t error =
         cuda_fast_product(w, x, rows, CUDA_OUT_F32, f->share.part, ld, bias, stream);
-    CUDA_TRY(error, cuda_share_add(&f->share, f->h, rows, stream));
+    CUDA_TRY(error, cuda_share_begin(&f->share, f->h, rows, &f->parts_wait, stream));
     return error;
 }
 
@@ -583,12 +583,29 @@ static cuda_norm norm_of(const cuda_fast *f, const float *weight, uint32_t rows)
     return op;
 }
 
+/* The norm of the stream, after the sum of the parts that several GPUs made. */
+static cudaError_t run_parts_norm(cuda_fast *f, const cuda_norm *op, cudaStream_t stream)
+{
+    const cuda_share *s = &f->share;
+    f->parts_wait = false;
+    if (op->rows <= CUDA_PARTS_ROWS) {
+        cuda_parts parts = {s->gathered, (size_t)op->rows * s->stride, s->ranks, s->stride, f->h};
+        return cuda_parts_norm_run(&parts, op, stream);
+    }
+    cudaError_t error = cuda_share_finish(s, f->h, op->rows, stream);
+    CUDA_TRY(error, cuda_norm_run(op, stream));
+    return error;
+}
+
 cudaError_t cuda_fast_norm(cuda_fast *f, const float *weight, uint32_t rows, float *factor,
                            cudaStream_t stream)
 {
     cuda_norm op = norm_of(f, weight, rows);
     op.out = f->x;
     op.factor = factor;
+    if (f->parts_wait) {
+        return run_parts_norm(f, &op, stream);
+    }
     bool mixed = f->mix_waits;
     f->mix_waits = false;
     return mixed ? cuda_mix_norm_run(&f->mix, &op, stream) : cuda_norm_run(&op, stream);
@@ -600,6 +617,9 @@ static cudaError_t run_head(cuda_fast *f, const cuda_batch *b, float *logits, cu
     op.pick = b->logit_row;
     op.out = f->last;
     cudaError_t error = f->mix_waits ? cuda_mix_run(&f->mix, stream) : cudaSuccess;
+    if (f->parts_wait) {
+        CUDA_TRY(error, cuda_share_finish(&f->share, f->h, b->rows, stream));
+    }
     CUDA_TRY(error, cuda_norm_run(&op, stream));
     if (f->share.ranks == 0) {
         CUDA_TRY(error, cuda_fast_product(&f->head, &f->last, b->logit_count, CUDA_OUT_F32, logits,
@@ -618,7 +638,7 @@ static cudaError_t step(cuda_runner_state *state, const cuda_batch *b, float *lo
     cuda_fast *f = (cuda_fast *)state;
     const engine_config *c = f->model->config;
     cuda_embed embed = {f->embed, CUDA_NUMBER_BF16, c->hidden_size, b->rows, b->token, NULL, f->h};
-    f->mix_waits = false;
+    f->mix_waits = f->parts_wait = false;
     cudaError_t error = cuda_embed_run(&embed, stream);
     for (uint32_t l = 0; l < c->layers; l++) {
         CUDA_TRY(error, c->arch == ENGINE_ARCH_LLAMA ? cuda_fast_llama_layer(f, l, b, stream)

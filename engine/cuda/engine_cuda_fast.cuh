@@ -83,6 +83,7 @@ struct cuda_fast { /* cuda_runner_state of this runner */
     bool mix_waits;
 
     cuda_share share; /* where the model is spread over several GPUs */
+    bool parts_wait;  /* as mix_waits: the parts of the stream that the GPUs have exchanged */
 };
 
 /* The plane of layer `layer`; llama: part 0 keys, 1 values. */
@@ -96,7 +97,7 @@ static inline uint8_t *cuda_fast_plane(const cuda_fast *f, uint32_t layer, uint3
 cudaError_t cuda_fast_product(const cuda_weight *w, const cuda_rows *x, uint32_t rows,
                               cuda_epilogue epilogue, void *out, uint32_t ld, const float *bias,
                               cudaStream_t stream);
-/* h += x W^T + bias, the parts of other GPUs included. */
+/* h += x W^T + bias, the parts of other GPUs included; what is left of that to the next norm: mix_waits, parts_wait. */
 cudaError_t cuda_fast_add(cuda_fast *f, const cuda_weight *w, const cuda_rows *x, uint32_t rows,
                           const float *bias, cudaStream_t stream);
 /* gated = silu(gate x) * (up x) */

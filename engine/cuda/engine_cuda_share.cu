@@ -120,15 +120,16 @@ cudaError_t cuda_share_clear(const cuda_share *share, uint32_t rows, cudaStream_
     return cuda_launch(clear_kernel, shape_of(quads), stream, (float4 *)share->part, quads);
 }
 
-/* All parts to everybody. */
-static cudaError_t add_at_once(const cuda_share *s, float *h, const float *part, uint64_t numbers,
-                               cudaStream_t stream)
+/* `numbers` of all parts to everybody. */
+static cudaError_t gather_parts(const cuda_share *s, const float *part, uint64_t numbers,
+                                cudaStream_t stream)
 {
-    cudaError_t error =
-        cuda_comm_all_gather(s->model->comm, part, s->gathered, numbers * sizeof(float), stream);
-    if (error != cudaSuccess) {
-        return error;
-    }
+    return cuda_comm_all_gather(s->model->comm, part, s->gathered, numbers * sizeof(float), stream);
+}
+
+static cudaError_t add_gathered(const cuda_share *s, float *h, uint64_t numbers,
+                                cudaStream_t stream)
+{
     uint64_t quads = numbers / 4;
     return cuda_launch(add_kernel, shape_of(quads), stream, (float4 *)h, (const float4 *)h,
                        (const float4 *)s->gathered, s->ranks, quads, quads);
@@ -152,19 +153,44 @@ static cudaError_t add_by_slices(const cuda_share *s, float *h, uint64_t numbers
                                 : error;
 }
 
-cudaError_t cuda_share_add(const cuda_share *s, float *h, uint32_t rows, cudaStream_t stream)
+static cudaError_t add_by_pieces(const cuda_share *s, float *h, uint64_t numbers, uint64_t most,
+                                 cudaStream_t stream)
 {
-    uint64_t numbers = (uint64_t)rows * s->stride;
-    if (takes_two(numbers, s->ranks)) {
-        return add_by_slices(s, h, numbers, stream);
-    }
-    uint64_t most = s->room / s->ranks / 4 * 4;
     cudaError_t error = cudaSuccess;
     for (uint64_t at = 0; at < numbers && error == cudaSuccess; at += most) {
         uint64_t n = numbers - at < most ? numbers - at : most;
-        error = add_at_once(s, h + at, s->part + at, n, stream);
+        error = gather_parts(s, s->part + at, n, stream);
+        error = error == cudaSuccess ? add_gathered(s, h + at, n, stream) : error;
     }
     return error;
+}
+
+cudaError_t cuda_share_begin(const cuda_share *s, float *h, uint32_t rows, bool *waits,
+                             cudaStream_t stream)
+{
+    uint64_t numbers = (uint64_t)rows * s->stride;
+    uint64_t most = s->room / s->ranks / 4 * 4; /* that fit at once */
+    *waits = false;
+    if (takes_two(numbers, s->ranks)) {
+        return add_by_slices(s, h, numbers, stream);
+    }
+    if (numbers > most) {
+        return add_by_pieces(s, h, numbers, most, stream);
+    }
+    *waits = true;
+    return gather_parts(s, s->part, numbers, stream);
+}
+
+cudaError_t cuda_share_finish(const cuda_share *s, float *h, uint32_t rows, cudaStream_t stream)
+{
+    return add_gathered(s, h, (uint64_t)rows * s->stride, stream);
+}
+
+cudaError_t cuda_share_add(const cuda_share *s, float *h, uint32_t rows, cudaStream_t stream)
+{
+    bool waits = false;
+    cudaError_t error = cuda_share_begin(s, h, rows, &waits, stream);
+    return error == cudaSuccess && waits ? cuda_share_finish(s, h, rows, stream) : error;
 }
 
 /* ---- Logits ---- */

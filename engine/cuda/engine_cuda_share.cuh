@@ -8,7 +8,7 @@
  *
  * A step's use:
  *     part = cuda_share_part(...)          a kernel writes this rank's part there, [rows][stride]
- *     cuda_share_add(&share, h, rows)
+ *     cuda_share_add(&share, h, rows)      or begin() and finish()
  *     ...
  *     the head writes cuda_share_logits_part(), [rows][cuda_share_width()]
  *     cuda_share_logits(&share, logits, rows)
@@ -40,6 +40,13 @@ cudaError_t cuda_share_clear(const cuda_share *share, uint32_t rows, cudaStream_
 
 /* h += the sum of all ranks' parts, over `rows` rows. */
 cudaError_t cuda_share_add(const cuda_share *share, float *h, uint32_t rows, cudaStream_t stream);
+
+/* The same in two halves, so that the addition may be part of another kernel: the exchange, after which *waits says whether
+ * rank r's part lies at gathered + r * rows * stride and is still to be added (else it has been), and the addition. */
+cudaError_t cuda_share_begin(const cuda_share *share, float *h, uint32_t rows, bool *waits,
+                             cudaStream_t stream);
+cudaError_t cuda_share_finish(const cuda_share *share, float *h, uint32_t rows,
+                              cudaStream_t stream);
 
 /* rank 0: logits [rows][vocab] of everybody's parts. The other ranks' `logits` are not written. */
 cudaError_t cuda_share_logits(const cuda_share *share, float *logits, uint32_t rows,

@@ -2,7 +2,9 @@
  *
  * Where there is one GPU the parts take turns on it: everything but NCCL is the same. Where there are several, NCCL too.
  *
- *     check_parallel [--quick] [FOLDER]     FOLDER: golden models; needs a GPU; exit status 1 when a check fails */
+ *     check_parallel [--few] [FOLDER]     FOLDER: golden models; needs a GPU; exit status 1 when a check fails
+ *
+ * --few: two models in two parts, for a sanitizer. */
 #include "check_common.cuh"
 
 #include "engine_cuda_comm.cuh"
@@ -29,7 +31,7 @@
 enum { LENGTH = 100, OTHERS = 15, KV_PAGES = 64, PAGES = 4, STEPS = 10 };
 
 static int gpus_there;
-static bool quick;
+static bool few;
 
 static void need(pv_status status, const char *what, const pv_error *err)
 {
@@ -653,7 +655,7 @@ static void check_synthetic(const char *name, engine_config config, engine_dtype
     for (uint32_t i = 0; i < LENGTH; i++) {
         s.tokens.push_back((uint32_t)(pv_mix64(i + 100) % config.vocab_size));
     }
-    check_subject(&s, quick ? std::vector<uint32_t>{2} : std::vector<uint32_t>{2, 4});
+    check_subject(&s, few ? std::vector<uint32_t>{2} : std::vector<uint32_t>{2, 4});
     engine_synthetic_close(model);
 }
 
@@ -662,6 +664,10 @@ static void check_synthetics(void)
     const engine_precision fast = ENGINE_PRECISION_AUTO, exact = ENGINE_PRECISION_F32;
     engine_config c = llama_config();
     check_synthetic("llama", c, ENGINE_DTYPE_BF16, fast, 2e-2);
+    if (few) {
+        check_synthetic("deepseek", deepseek_config(), ENGINE_DTYPE_F8_E4M3, fast, 0.6);
+        return;
+    }
     check_synthetic("llama, float32", c, ENGINE_DTYPE_BF16, exact, 1e-5);
     c.attention_bias = c.tie_embeddings = true;
     check_synthetic("llama, biases, tied", c, ENGINE_DTYPE_BF16, fast, 2e-2);
@@ -791,7 +797,7 @@ int main(int argc, char **argv)
     }
     const char *folder = NULL;
     for (int i = 1; i < argc; i++) {
-        quick = quick || strcmp(argv[i], "--quick") == 0;
+        few = few || strcmp(argv[i], "--few") == 0;
         folder = argv[i][0] == '-' ? folder : argv[i];
     }
     pv_log_set([](void *, pv_log_level, const char *line) { printf("  log: %s\n", line); }, NULL,
