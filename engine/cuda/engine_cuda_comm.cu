@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <time.h>
 
-/* A step takes a second at most; connecting for the first time may take some. */
-enum { PATIENCE_MS = 60000, EAGER_NS = 200000, NAP_NS = 20000 };
+/* A step takes seconds at most, a long prompt with the generic kernels some more. */
+enum { PATIENCE_MS = 300000, EAGER_NS = 200000, NAP_NS = 20000 };
 
 /* ---- All ranks ---- */
 
@@ -176,8 +176,9 @@ static bool gave_up(cuda_comm *comm, uint64_t began_ns)
         comm->all->kind->look(comm);
     }
     if (pv_clock_ns() - began_ns > PATIENCE_MS * UINT64_C(1000000)) {
-        cuda_comms_fail(comm->all, "a step did not end within a minute: a GPU or the link between "
-                                   "two of them does not answer");
+        cuda_comms_fail(comm->all,
+                        "a step did not end within five minutes: a GPU or the link between "
+                        "two of them does not answer");
     }
     return cuda_comms_failure(comm->all) != NULL;
 }
