@@ -12,7 +12,7 @@ typedef enum option_kind { FLAG, COUNT, NUMBER, TEXT, LIST } option_kind;
 typedef struct option_row {
     int commands;
     option_kind kind;
-    size_t offset; /* of the field in struct options */
+    size_t offset, given; /* of the fields in struct options */
     const char *flag, *argument, *fallback;
     double smallest, largest;
     const char *help;
@@ -20,7 +20,16 @@ typedef struct option_row {
 
 static const option_row rows[] = {
 #define X(commands, kind, field, flag, argument, fallback, smallest, largest, help)                \
-    {commands, kind, offsetof(options, field), flag, argument, fallback, smallest, largest, help},
+    {commands,                                                                                     \
+     kind,                                                                                         \
+     offsetof(options, field),                                                                     \
+     offsetof(options, field##_given),                                                             \
+     flag,                                                                                         \
+     argument,                                                                                     \
+     fallback,                                                                                     \
+     smallest,                                                                                     \
+     largest,                                                                                      \
+     help},
     OPTION_TABLE(X)
 #undef X
 };
@@ -148,6 +157,7 @@ static pv_status read_option(options *opt, int argc, char **argv, int *at, pv_er
     if (row == NULL) {
         return unknown_option(opt->command, word, n, err);
     }
+    *(bool *)((char *)opt + row->given) = true;
     if (row->kind == FLAG) {
         if (word[n] == '=') {
             return pv_fail(err, PV_E_INVALID, "%s takes no argument", row->flag);

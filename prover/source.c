@@ -220,6 +220,18 @@ void source_release(source *src)
     memset(src, 0, sizeof *src);
 }
 
+pv_status source_header(const char *given, char **out, pv_error *err)
+{
+    source src;
+    pv_status status = source_load(&src, "theorem header : True", given, err);
+    if (status == PV_OK) {
+        *out = pv_strdup(src.header[0] == '\0' ? "import Init\n" : src.header);
+        source_release(&src);
+        status = *out == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
+    }
+    return status;
+}
+
 /* ---- splicing ---- */
 
 static size_t line_start(const char *text, size_t at)

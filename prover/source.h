@@ -26,6 +26,10 @@ PV_NODISCARD pv_status source_load(source *out, const char *argument, const char
                                    pv_error *err);
 void source_release(source *src);
 
+/* The header as source_load() takes it from --header's value, without a text; for none it is what an empty header means, written
+ * down. *out is the caller's. Fails as source_load(). */
+PV_NODISCARD pv_status source_header(const char *given, char **out, pv_error *err);
+
 /* One hole of the text, to be filled. Bytes are offsets in source.text. */
 typedef struct source_fill {
     size_t start,

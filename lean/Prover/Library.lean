@@ -126,26 +126,33 @@ def jsonStatements (start : Command.State) (absurd : Bool) (kind : String) : Lis
     pure (joinLists here rest)
 
 /-- What several mutations make of a statement, as JSON. -/
-def jsonMutants (start : Command.State) (absurd : Bool) (s : Statement) (other : Option Statement) : List Mutation → IO (List Json)
+def jsonMutants (start : Command.State) (absurd : Bool) (s : Statement) (others : List Statement) : List Mutation → IO (List Json)
   | [] => pure []
   | m :: ms => do
-    let made ← m.apply (freshScope start) s other
+    let made ← m.apply (freshScope start) s others
     let here ← jsonStatements start absurd m.name made
-    let rest ← jsonMutants start absurd s other ms
+    let rest ← jsonMutants start absurd s others ms
     pure (joinLists here rest)
 
-/-- Theorems as JSON, each with its mutants; a theorem is composed with the one behind it. -/
+/-- How many theorems behind a theorem `compose` looks at. -/
+def composeReach : Nat := 12
+
+/-- The statements of the first entries of a list. -/
+def firstStatements : Nat → List Entry → List Statement
+  | 0, _ => []
+  | _ + 1, [] => []
+  | n + 1, v :: vs => v.statement :: firstStatements n vs
+
+/-- Theorems as JSON, each with its mutants; a theorem is composed with one of those behind it. -/
 def jsonTheorems (start : Command.State) (absurd : Bool) (chosen : List Mutation) : List Entry → Nat → IO (List Json)
   | [], _ => pure []
   | _, 0 => pure []
   | v :: vs, limit + 1 => do
     let s := v.statement
-    let other := match vs with
-      | w :: _ => some w.statement
-      | [] => none
+    let others := firstStatements composeReach vs
     let name ← nameText v.name
     let itself ← jsonStatement start absurd "theorem" s
-    let mutants ← jsonMutants start absurd s other chosen
+    let mutants ← jsonMutants start absurd s others chosen
     let rest ← jsonTheorems start absurd chosen vs limit
     pure (Json.mkObj [("name", Json.str name), ("statements", jsonList (joinLists itself mutants))] :: rest)
 
@@ -171,13 +178,13 @@ def serveStatements (s : Session) (req : Json) : Answer Json := do
     let found ← (jsonTheorems start (absurd != 0) chosen (dropItems skip all) limit : IO _)
     pure (Json.mkObj [("theorems", jsonList found), ("total", jsonNat (countOf all))])
 
-/-- The theorem that a text states: the last constant its commands made. -/
-def statedBy (start : Command.State) (text name : String) : Answer ConstantInfo := do
+/-- The theorem that a text states, and the environment behind it. -/
+def statedBy (start : Command.State) (text name : String) : Answer (ConstantInfo × Environment) := do
   let start := withScopeOptions start (limited · 20000)
   let ran ← (runCommands (inputOf text) {} start : IO _)
   let final := finalState start ran
   match findDeclared? final.env name.toName with
-  | some c => pure c
+  | some c => pure (c, final.env)
   | none =>
     match firstError? (allMessages ran.toList) with
     | some m => do
@@ -193,10 +200,10 @@ def serveMutate (s : Session) (req : Json) : Answer Json := do
   let name ← strField req "name"
   let absurd ← natFieldD req "absurd" 1
   let chosen ← chosenMutations (← strsField req "mutations")
-  let c ← statedBy start text name
+  let (c, _) ← statedBy start text name
   let statement : Statement := { levels := c.levelParams, type := c.type }
   let itself ← (jsonStatement start (absurd != 0) "theorem" statement : IO _)
-  let mutants ← (jsonMutants start (absurd != 0) statement none chosen : IO _)
+  let mutants ← (jsonMutants start (absurd != 0) statement [] chosen : IO _)
   pure (Json.mkObj [("statements", jsonList (joinLists itself mutants)), ("key", Json.str statement.key)])
 
 /-- The binders of a proof, opened like those of a statement. -/
@@ -234,19 +241,34 @@ def jsonNames : List Name → IO (List Json)
     let rest ← jsonNames ns
     pure (Json.str name :: rest)
 
+/-- The constants of `start` that an expression rests on. Lemmas that elaboration made on the way (`grind` puts its proofs into
+such) are looked into; `seen` are the names met so far. -/
+partial def restsOn (start final : Environment) (seen : NameSet) : List Name → NameSet × List Name
+  | [] => (seen, [])
+  | n :: ns =>
+    if seen.contains n then restsOn start final seen ns else
+      let seen := seen.insert n
+      if start.contains n then
+        let (seen, rest) := restsOn start final seen ns
+        (seen, n :: rest)
+      else
+        match final.find? n with
+        | some c => restsOn start final seen (joinLists c.getUsedConstantsAsSet.toList ns)
+        | none => restsOn start final seen ns
+
 /-- `usage` -/
 def serveUsage (s : Session) (req : Json) : Answer Json := do
   let handle ← natField req "env"
   let start ← s.env handle
   let text ← strField req "text"
   let name ← strField req "name"
-  let c ← statedBy start text name
+  let (c, final) ← statedBy start text name
   match c with
   | .thmInfo v => do
     let unused ← match ← (runIn (freshScope start) "" 0 (unusedHypotheses v.value) : IO _) with
       | .ok names => pure names
       | .error _ => pure []
-    let used := v.value.getUsedConstants.toList
+    let (_, used) := restsOn start.env final {} v.value.getUsedConstants.toList
     let lemmas ← match ← (runIn (freshScope start) "" 0 (theoremsAmong start.env (fun _ => true) used) : IO _) with
       | .ok found => (jsonNames (mapList (fun e => e.name) found) : IO _)
       | .error _ => pure []
