@@ -445,7 +445,7 @@ static void run_upload(void)
         tiles, NULL, CUDA_BF16, UPLOAD_ROWS, UPLOAD_COLS, UPLOAD_ROWS / 128, UPLOAD_COLS / 64, 1};
     cuda_upload *upload = NULL;
     pv_error err = {};
-    check(cuda_upload_open(&upload, NULL, &err), &err);
+    check(cuda_upload_open(&upload, NULL, 1, &err), &err);
     for (int i = 0; i < UPLOADS; i++) {
         engine_view view = {};
         view.data = host + (size_t)i * bytes;

@@ -116,10 +116,11 @@ enum {
     X(FOR_COMPLETE, TEXT, stop, "--stop", "TEXT", "", 0, 0, "end a completion before this text")   \
     X(FOR_COMPLETE, FLAG, stream, "--stream", NULL, "", 0, 0,                                      \
       "print tokens as they come (one sample)")                                                    \
-    X(FOR_DEVICE, TEXT, device, "--device", "auto|cpu|cuda[:N]", "auto", 0, 0,                     \
-      "what computes; auto: a GPU where one answers and the model fits, else the CPU")             \
+    X(FOR_DEVICE, TEXT, device, "--device", "auto|cpu|cuda[:N,...]", "auto", 0, 0,                 \
+      "what computes; auto: a GPU where one answers and the model fits, else the CPU; several "    \
+      "numbers: a part of the model on each")                                                      \
     X(FOR_DEVICE, NUMBER, kv_memory, "--kv-memory", "GIB", "0", 0, 1e6,                            \
-      "cache of keys and values (0: what the GPU has left; on the CPU a context, or 256 MiB)")     \
+      "cache of keys and values, on each GPU (0: what it has left; CPU: a context, or 256 MiB)")   \
     X(FOR_DEVICE, COUNT, threads, "--threads", "N", "0", 0, 1024,                                  \
       "threads of the CPU backend (0: one for each core)")                                         \
     X(FOR_PROVE | FOR_GENERATE, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1,                        \
