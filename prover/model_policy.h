@@ -17,10 +17,13 @@
 
 typedef struct model_policy model_policy;
 
-/* Opens the checkpoint opt->model and starts its engine. `header` is the user's imports, for the whole-proof prompt (copied).
+/* Opens the checkpoint opt->model and starts its engine. `header` is the user's imports, for the whole-proof prompt (copied);
+ * "" when each search's statement begins with its own.
  * Fails: as engine_model_open(), device_choose() and engine_open(), and PV_E_INVALID for a prover.json that makes no sense. */
 PV_NODISCARD pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *opt,
                                          const char *header, pv_error *err);
+/* How the model is asked, for records: "state", or "prover-v2-noncot, continued". Static. */
+const char *model_policy_prompt(const model_policy *policy);
 search_policy model_policy_table(model_policy *policy);
 
 /* The policy must be idle; the loop must run once more, to close its handle. NULL allowed. */

@@ -1,0 +1,104 @@
+/* bench: what the files of `prover bench` share. Internal to bench_*.c and command_bench.c.
+ *
+ *   command_bench.c    options; a run is made or found; Lean and the policy are opened
+ *   bench_settings.c   what a run's results depend on, as JSON, and back into options; what is written with every result
+ *   bench_run.c        claims, turns, heartbeats, progress, until the run is over
+ *   bench_item.c       one attempt's way: header, statement, search, judge, result
+ *   bench_table.c      the results at the end
+ *
+ * Everything runs on the session's loop. Callbacks only note an answer; the owner's turn goes on with it. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include "budget.h"
+#include "lean_session.h"
+#include "policy_choice.h"
+#include "problem.h"
+#include "quest.h"
+#include "store.h"
+
+#include <jansson.h>
+
+typedef struct bench bench;
+
+typedef enum bench_stage {
+    BENCH_IDLE,
+    BENCH_HEADER,  /* Lean elaborates the header             */
+    BENCH_OPENING, /* and the statement                      */
+    BENCH_SEARCH,  /* one hole of it                         */
+    BENCH_NEXT,    /* a hole has its proof; the search of it ends */
+    BENCH_JUDGING, /* all holes have; a fresh Lean looks     */
+    BENCH_ENDING,  /* the result is written; the search ends */
+} bench_stage;
+
+typedef struct bench_item {
+    bench *b;
+    bench_stage stage;
+    store_claim claim;
+    const problem *problem;
+    uint64_t seed, started_ms;
+    source src;
+    lean_env *env;
+    lean_ticket ticket;
+    bool pending; /* a question to Lean is out */
+    pv_error failure;
+    theorem_list opened;
+    const theorem *target;
+    size_t hole;
+    quest search;
+    char *statement; /* as policies see it */
+    char **proofs;   /* one for each hole; NULL where there is none yet */
+    unsigned refusals;
+    verdict verdict;
+    search_stats stats;
+} bench_item;
+
+struct bench {
+    session s;
+    options opt; /* the run's, where they decide results; this process's otherwise */
+    budget limit;
+    store *store;
+    store_run run;
+    json_t *settings; /* of the run; opt's texts point into it */
+    store_member me;
+    problem_list problems;
+    policy_choice choice;
+    char model_hash[PV_SHA256_TEXT]; /* "" without a model */
+    char *environment; /* JSON, written with every result; NULL before Lean is known */
+    lean_env *kept;    /* the latest header's, so that it outlives the items on it */
+    bench_item *items;
+    size_t item_count;
+    store_next next; /* what the store said last */
+    store_counts counts;
+    uint64_t started_ms, beat_ms, counted_ms, asked_ms, done_here;
+    bool joined, stopping; /* stopping: --minutes are over, no new claims */
+    pv_error failure;
+};
+
+/* bench_settings.c */
+/* Everything that results depend on but the problems, and its hash, into run->settings and run->fingerprint. */
+PV_NODISCARD pv_status bench_settings_write(const options *opt, const char *model_hash,
+                                            store_run *run, pv_error *err);
+/* Puts run->settings into *opt, whose texts are then borrowed from `b->run`. An option of the command line that says something else
+ * is PV_E_INVALID. */
+PV_NODISCARD pv_status bench_settings_read(bench *b, pv_error *err);
+/* The hash of the weights that the run began with; "" without a model. */
+const char *bench_settings_model(const bench *b);
+PV_NODISCARD pv_status bench_environment(bench *b, pv_error *err);
+
+/* bench_item.c */
+/* True when something happened. */
+bool bench_item_turn(bench_item *item);
+/* Cancels its search; true once the search is over. What else it waits for ends with the session. */
+bool bench_item_end(bench_item *item);
+void bench_item_release(bench_item *item); /* after the session is closed */
+void bench_item_start(bench_item *item, store_claim claim);
+
+/* bench_run.c */
+PV_NODISCARD pv_status bench_run_all(bench *b, pv_error *err);
+void bench_fail(bench *b, const pv_error *err);
+
+/* bench_table.c */
+PV_NODISCARD pv_status bench_table(store *s, const store_run *run, bool json, pv_error *err);
+
+#endif
