@@ -463,6 +463,12 @@ static bool turn_next(bench_item *item)
     return true;
 }
 
+/* A judge that can only compile (a Lean server other than ours) accepts without an audit: that is no proof yet. */
+static const char *why_refused(const verdict *v)
+{
+    return v->message != NULL ? v->message : "it compiles, but its axioms could not be audited";
+}
+
 static bool turn_judging(bench_item *item)
 {
     if (item->pending) {
@@ -473,7 +479,7 @@ static bool turn_judging(bench_item *item)
     } else if (item->verdict.level >= LEAN_LEVEL_AUDITED) {
         finish(item, "proved", NULL);
     } else if (++item->refusals == ATTEMPT_REFUSALS_MAX) {
-        finish(item, "refused", item->verdict.message);
+        finish(item, "refused", why_refused(&item->verdict));
     } else {
         search_reject_proof(item->search.run);
         item->stage = BENCH_SEARCH;
