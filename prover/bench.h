@@ -4,6 +4,7 @@
  *   bench_settings.c   what a run's results depend on, as JSON, and back into options; what is written with every result
  *   bench_run.c        claims, turns, heartbeats, progress, until the run is over
  *   bench_item.c       one attempt's way: header, statement, search, judge, result
+ *   bench_whole.c      before the search: whole proofs, judged when they compile, cut when they do not
  *   bench_table.c      the results at the end
  *
  * Everything runs on the session's loop. Callbacks only note an answer; the owner's turn goes on with it. */
@@ -12,9 +13,12 @@
 
 #include "budget.h"
 #include "lean_session.h"
+#include "model_writer.h"
 #include "policy_choice.h"
 #include "problem.h"
+#include "proof_file.h"
 #include "quest.h"
+#include "resume.h"
 #include "store.h"
 
 #include <jansson.h>
@@ -23,13 +27,37 @@ typedef struct bench bench;
 
 typedef enum bench_stage {
     BENCH_IDLE,
-    BENCH_HEADER,  /* Lean elaborates the header             */
-    BENCH_OPENING, /* and the statement                      */
-    BENCH_SEARCH,  /* one hole of it                         */
-    BENCH_NEXT,    /* a hole has its proof; the search of it ends */
-    BENCH_JUDGING, /* all holes have; a fresh Lean looks     */
-    BENCH_ENDING,  /* the result is written; the search ends */
+    BENCH_HEADER,  /* Lean elaborates the header                             */
+    BENCH_OPENING, /* and the statement                                      */
+    BENCH_WRITING, /* whole proofs come                                      */
+    BENCH_TRYING,  /* one of them is compiled, and cut                       */
+    BENCH_SEARCH,  /* one hole of a text                                     */
+    BENCH_NEXT,    /* a hole has its proof; the search of it ends            */
+    BENCH_TEXT,    /* a text is given up for the next; the search of it ends */
+    BENCH_JUDGING, /* all holes have their proofs; a fresh Lean looks        */
+    BENCH_ENDING,  /* the result is written; the search ends                 */
 } bench_stage;
+
+/* A text whose holes are searched: the user's, or one with the beginning of a whole proof in it. */
+typedef struct bench_text {
+    source src;
+    theorem_list opened;
+    const theorem *target; /* in `opened` */
+    size_t keep;           /* bytes of the whole proof */
+    bool tried;
+} bench_text;
+
+typedef struct bench_whole {
+    char **answers; /* count of them, NULL for none; of `wanted` */
+    size_t wanted, count, next;
+    uint64_t ticket;
+    pv_error failure;
+    resume trial;
+    bool trying, compiled; /* compiled: the judge has the trial's whole text */
+    bench_text *cuts;
+    size_t cut_count, cut_capacity;
+    uint64_t kept, read;
+} bench_whole;
 
 typedef struct bench_item {
     bench *b;
@@ -37,17 +65,19 @@ typedef struct bench_item {
     store_claim claim;
     const problem *problem;
     uint64_t seed, started_ms;
-    source src;
     lean_env *env;
     lean_ticket ticket;
     bool pending; /* a question to Lean is out */
     pv_error failure;
-    theorem_list opened;
-    const theorem *target;
+    bench_text own;  /* the user's */
+    bench_text *now; /* what is searched: own, or one of whole.cuts */
+    bench_whole whole;
+    uint64_t searching_ms;
     size_t hole;
     quest search;
     char *statement; /* as policies see it */
-    char **proofs;   /* one for each hole; NULL where there is none yet */
+    char **proofs;   /* of now's holes; NULL where there is none yet */
+    size_t proof_count;
     unsigned refusals;
     verdict verdict;
     search_stats stats;
@@ -63,6 +93,9 @@ struct bench {
     store_member me;
     problem_list problems;
     policy_choice choice;
+    writer writer; /* of whole proofs; ops NULL: steps only */
+    proof_file *proof_file;
+    model_writer *model_writer;
     char model_hash[PV_SHA256_TEXT]; /* "" without a model */
     char *environment; /* JSON, written with every result; NULL before Lean is known */
     lean_env *kept;    /* the latest header's, so that it outlives the items on it */
@@ -93,6 +126,27 @@ bool bench_item_turn(bench_item *item);
 bool bench_item_end(bench_item *item);
 void bench_item_release(bench_item *item); /* after the session is closed */
 void bench_item_start(bench_item *item, store_claim claim);
+
+/* For bench_whole.c: the result is written; or what is wrong with problem or machine is dealt with. */
+void bench_item_finish(bench_item *item, const char *status, const char *why);
+void bench_item_fail(bench_item *item, const pv_error *why);
+/* Searches the best text that has not had its turn. */
+void bench_item_next_text(bench_item *item);
+/* Has a text that compiles judged; `inserted` is what stands in it for the user's `sorry`. */
+void bench_item_judge(bench_item *item, const char *candidate, const char *const *inserted,
+                      size_t count);
+
+/* bench_whole.c */
+/* Asks for whole proofs. False when this attempt has none to expect: steps only. */
+bool bench_whole_start(bench_item *item);
+bool bench_whole_turn(bench_item *item);
+/* The judge has spoken on a text that compiled. */
+void bench_whole_judged(bench_item *item);
+/* The declaration with the whole proof; the caller frees. NULL: memory is short. */
+char *bench_whole_declaration(const bench_item *item);
+/* Cancels; true once nothing is out. */
+bool bench_whole_end(bench_item *item);
+void bench_whole_release(bench_item *item);
 
 /* bench_run.c */
 PV_NODISCARD pv_status bench_run_all(bench *b, pv_error *err);

@@ -1,7 +1,9 @@
 /* One attempt's way. Each stage ends when its question is answered or its search is over; the next turn goes on.
  *
  *   HEADER -> OPENING -> SEARCH -> (NEXT -> SEARCH)* -> JUDGING -> ENDING
- *                          ^_____________________________/  a refused proof */
+ *                          ^_____________________________/  a refused proof
+ * With whole proofs WRITING and TRYING (bench_whole.c) come before SEARCH, and SEARCH -> TEXT -> SEARCH goes from one beginning of a
+ * proof to the next, the user's own text last. */
 #include "attempt.h"
 #include "bench.h"
 
@@ -16,18 +18,25 @@
 
 /* ---- the end ---- */
 
-static void forget(bench_item *item)
+static void drop_proofs(bench_item *item)
 {
-    bench *b = item->b;
-    for (size_t i = 0; item->proofs != NULL && item->target != NULL && i < item->target->hole_count;
-         i++) {
+    for (size_t i = 0; i < item->proof_count; i++) {
         pv_free(item->proofs[i]);
     }
     pv_free(item->proofs);
+    item->proofs = NULL;
+    item->proof_count = 0;
+}
+
+static void forget(bench_item *item)
+{
+    bench *b = item->b;
+    drop_proofs(item);
+    bench_whole_release(item);
     pv_free(item->statement);
-    theorem_list_release(&item->opened);
+    theorem_list_release(&item->own.opened);
     verdict_release(&item->verdict);
-    source_release(&item->src);
+    source_release(&item->own.src);
     if (item->env != NULL) {
         lean_env_unref(item->env);
     }
@@ -60,13 +69,44 @@ static char *axioms_json(const verdict *v)
     return text;
 }
 
+static char *declaration_of(const bench_item *item)
+{
+    return item->whole.compiled
+               ? bench_whole_declaration(item)
+               : fill_declaration(&item->now->src, item->now->target, item->proofs);
+}
+
+static const char *way_of(const bench_item *item)
+{
+    return item->whole.compiled                           ? "whole"
+           : item->now != NULL && item->now != &item->own ? "cut"
+                                                          : "step";
+}
+
+static void keep_result(bench_item *item, const store_result *result)
+{
+    bench *b = item->b;
+    bool kept = false;
+    pv_error err = {0};
+    if (store_finish(b->store, b->me, result, &kept, &err) != PV_OK) {
+        bench_fail(b, &err);
+    } else if (!kept) {
+        pv_log(PV_LOG_WARN,
+               "%s: another process has taken this attempt over: the result of this one is dropped",
+               item->problem->name);
+    } else {
+        b->done_here++;
+        pv_log(PV_LOG_INFO, "%s: %s in %.1f s", item->problem->name, result->status,
+               result->seconds);
+    }
+}
+
 static void write_result(bench_item *item, const char *status, const char *why)
 {
     bench *b = item->b;
-    bool proved = strcmp(status, "proved") == 0, kept = false;
-    pv_error err = {0};
+    bool proved = strcmp(status, "proved") == 0;
     char *axioms = proved ? axioms_json(&item->verdict) : NULL;
-    char *text = proved ? fill_declaration(&item->src, item->target, item->proofs) : NULL;
+    char *text = proved ? declaration_of(item) : NULL;
     store_result result = {.claim = item->claim,
                            .status = status,
                            .why = why,
@@ -79,26 +119,22 @@ static void write_result(bench_item *item, const char *status, const char *why)
                            .seed = item->seed,
                            .stats = item->stats,
                            .seconds = (double)(pv_clock_ms() - item->started_ms) / 1000,
-                           .judge_seconds = item->verdict.seconds};
-    if (proved && text == NULL) {
+                           .judge_seconds = item->verdict.seconds,
+                           .way = way_of(item),
+                           .samples = item->whole.read,
+                           .kept = item->whole.kept};
+    if (proved && (text == NULL || axioms == NULL)) {
+        pv_error err = {0};
         pv_fail(&err, PV_E_NOMEM, "out of memory");
         bench_fail(b, &err);
-    } else if (store_finish(b->store, b->me, &result, &kept, &err) != PV_OK) {
-        bench_fail(b, &err);
-    } else if (!kept) {
-        pv_log(PV_LOG_WARN,
-               "%s: another process has taken this attempt over: the result of this "
-               "one is dropped",
-               item->problem->name);
     } else {
-        b->done_here++;
-        pv_log(PV_LOG_INFO, "%s: %s in %.1f s", item->problem->name, status, result.seconds);
+        keep_result(item, &result);
     }
     free(axioms);
     pv_free(text);
 }
 
-static void finish(bench_item *item, const char *status, const char *why)
+void bench_item_finish(bench_item *item, const char *status, const char *why)
 {
     add_search(item);
     write_result(item, status, why);
@@ -117,11 +153,11 @@ static void fail_run(bench_item *item, const pv_error *why)
 }
 
 /* What is wrong with the problem is its result; what is wrong with the machine ends the run. */
-static void fail_item(bench_item *item, const pv_error *why)
+void bench_item_fail(bench_item *item, const pv_error *why)
 {
     if (why->status == PV_E_INVALID || why->status == PV_E_TIMEOUT || why->status == PV_E_LOST ||
         why->status == PV_E_LIMIT || why->status == PV_E_PROTOCOL) {
-        finish(item, "error", why->msg);
+        bench_item_finish(item, "error", why->msg);
     } else {
         fail_run(item, why);
     }
@@ -136,7 +172,7 @@ static void fail_memory(bench_item *item)
 
 static bool turn_ending(bench_item *item)
 {
-    if (!quest_end(&item->search) || item->pending) {
+    if (!quest_end(&item->search) || !bench_whole_end(item) || item->pending) {
         return false;
     }
     forget(item);
@@ -151,7 +187,8 @@ bool bench_item_end(bench_item *item)
     if (item->stage != BENCH_IDLE) {
         item->stage = BENCH_ENDING;
     }
-    return quest_end(&item->search);
+    bool whole = bench_whole_end(item);
+    return quest_end(&item->search) && whole;
 }
 
 /* ---- header and statement ---- */
@@ -185,15 +222,15 @@ void bench_item_start(bench_item *item, store_claim claim)
     item->started_ms = pv_clock_ms();
     item->stage = BENCH_HEADER;
     pv_error err = {0};
-    if (source_of_text(&item->src, p->name, p->header, p->text, strlen(p->text), false, &err) !=
+    if (source_of_text(&item->own.src, p->name, p->header, p->text, strlen(p->text), false, &err) !=
             PV_OK ||
-        lean_env_new(item->b->s.pool, &item->env, item->src.header, on_header, item, &err) !=
+        lean_env_new(item->b->s.pool, &item->env, item->own.src.header, on_header, item, &err) !=
             PV_OK) {
-        fail_item(item, &err);
+        bench_item_fail(item, &err);
         return;
     }
     item->pending = true;
-    lean_judge_prepare(item->b->s.judge, item->src.header);
+    lean_judge_prepare(item->b->s.judge, item->own.src.header);
 }
 
 static const lean_message *first_error(const lean_opened *opened)
@@ -221,7 +258,7 @@ static void on_opened(void *user, lean_ticket t, const lean_opened *opened, cons
                 wrong->start.line, wrong->start.column, wrong->text);
         return;
     }
-    pv_status status = theorem_list_copy(&item->opened, opened, &item->failure);
+    pv_status status = theorem_list_copy(&item->own.opened, opened, &item->failure);
     (void)status; /* kept in item->failure */
 }
 
@@ -249,7 +286,7 @@ static bool turn_header(bench_item *item)
         return false;
     }
     if (item->failure.status != PV_OK) {
-        fail_item(item, &item->failure);
+        bench_item_fail(item, &item->failure);
         return true;
     }
     if (item->b->environment == NULL && know_lean(item->b, &err) != PV_OK) {
@@ -258,8 +295,8 @@ static bool turn_header(bench_item *item)
     }
     keep_env(item->b, item->env);
     item->stage = BENCH_OPENING;
-    if (lean_open(item->env, item->src.body, &item->ticket, on_opened, item, &err) != PV_OK) {
-        fail_item(item, &err);
+    if (lean_open(item->env, item->own.src.body, &item->ticket, on_opened, item, &err) != PV_OK) {
+        bench_item_fail(item, &err);
     } else {
         item->pending = true;
     }
@@ -271,8 +308,8 @@ static bool turn_header(bench_item *item)
 static const theorem *find_target(const bench_item *item)
 {
     size_t place = 0;
-    for (size_t i = 0; i < item->opened.count; i++) {
-        const theorem *t = &item->opened.items[i];
+    for (size_t i = 0; i < item->own.opened.count; i++) {
+        const theorem *t = &item->own.opened.items[i];
         if (t->hole_count > 0 && place++ == item->problem->target) {
             return t;
         }
@@ -284,19 +321,46 @@ static const theorem *find_target(const bench_item *item)
 static char *make_statement(const bench_item *item)
 {
     pv_buf text = {0};
-    const char *header = item->src.header;
+    const char *header = item->own.src.header;
     size_t n = strlen(header);
     while (n > 0 && strchr(" \t\r\n", header[n - 1]) != NULL) {
         n--;
     }
     pv_buf_append(&text, header, n);
-    pv_buf_puts(&text, n > 0 && item->b->choice.model != NULL ? "\n\n" : "");
-    if (item->b->choice.model == NULL) {
-        pv_buf_clear(&text);
-    }
-    pv_buf_append(&text, item->src.text + item->target->start,
-                  item->target->end - item->target->start);
+    pv_buf_puts(&text, n > 0 ? "\n\n" : "");
+    pv_buf_append(&text, item->own.src.text + item->own.target->start,
+                  item->own.target->end - item->own.target->start);
     return pv_buf_detach(&text);
+}
+
+/* A part of what is left of the budget: the texts that are still to come want theirs, too. False: nothing is left. */
+static bool share_budget(const bench_item *item, search_options *how)
+{
+    const budget *limit = &item->b->limit;
+    const search_stats *spent = &item->stats;
+    size_t texts = !item->own.tried; /* and this one, which counts as tried */
+    for (size_t i = 0; i < item->whole.cut_count; i++) {
+        texts += !item->whole.cuts[i].tried;
+    }
+    double part = 1 / (double)(texts + 1);
+    double elapsed = item->whole.read > 0 || item->hole > 0
+                         ? (double)(pv_clock_ms() - item->searching_ms) / 1000
+                         : 0;
+    budget left = {(limit->wall_seconds - elapsed) * part,
+                   (limit->lean_seconds - spent->lean_seconds) * part, 0, 0};
+    if (limit->nodes > spent->nodes) {
+        left.nodes = (uint64_t)((double)(limit->nodes - spent->nodes) * part + 0.999);
+    }
+    if (limit->tokens > spent->tokens) {
+        left.tokens = (uint64_t)((double)(limit->tokens - spent->tokens) * part + 0.999);
+    }
+    bool any = (limit->wall_seconds <= 0 || left.wall_seconds > 0) &&
+               (limit->lean_seconds <= 0 || left.lean_seconds > 0) &&
+               (limit->nodes == 0 || left.nodes > 0) && (limit->tokens == 0 || left.tokens > 0);
+    left.wall_seconds = limit->wall_seconds > 0 ? left.wall_seconds : 0;
+    left.lean_seconds = limit->lean_seconds > 0 ? left.lean_seconds : 0;
+    budget_apply(&left, how);
+    return any;
 }
 
 static void start_search(bench_item *item)
@@ -309,12 +373,41 @@ static void start_search(bench_item *item)
                           .window = (uint32_t)opt->window,
                           .depth_max = (uint32_t)opt->depth,
                           .seed = item->seed};
-    budget_apply(&item->b->limit, &how);
     item->stage = BENCH_SEARCH;
-    if (quest_start(&item->search, &item->b->s, item->b->choice.policy, &how,
-                    &item->target->holes[item->hole], NULL, 0, &err) != PV_OK) {
-        fail_item(item, &err);
+    if (!share_budget(item, &how)) {
+        bench_item_finish(item, "not proved", "the budget is spent");
+    } else if (quest_start(&item->search, &item->b->s, item->b->choice.policy, &how,
+                           &item->now->target->holes[item->hole], NULL, 0, &err) != PV_OK) {
+        bench_item_fail(item, &err);
     }
+}
+
+/* The text that keeps most of a whole proof; the user's own after all others. */
+static bench_text *best_text(bench_item *item)
+{
+    bench_text *best = NULL;
+    for (size_t i = 0; i < item->whole.cut_count; i++) {
+        bench_text *cut = &item->whole.cuts[i];
+        if (!cut->tried && (best == NULL || cut->keep > best->keep)) {
+            best = cut;
+        }
+    }
+    return best != NULL ? best : item->own.tried ? NULL : &item->own;
+}
+
+void bench_item_next_text(bench_item *item)
+{
+    drop_proofs(item);
+    item->now = best_text(item);
+    item->now->tried = true;
+    item->hole = 0;
+    item->proofs = pv_calloc(item->now->target->hole_count + 1, sizeof *item->proofs);
+    if (item->proofs == NULL) {
+        fail_memory(item);
+        return;
+    }
+    item->proof_count = item->now->target->hole_count;
+    start_search(item);
 }
 
 static bool turn_opening(bench_item *item)
@@ -323,26 +416,26 @@ static bool turn_opening(bench_item *item)
         return false;
     }
     if (item->failure.status != PV_OK) {
-        fail_item(item, &item->failure);
+        bench_item_fail(item, &item->failure);
         return true;
     }
-    item->target = find_target(item);
-    if (item->target == NULL) {
-        finish(item, "skipped", "Lean finds no declaration with a `sorry` here");
+    item->own.target = find_target(item);
+    if (item->own.target == NULL) {
+        bench_item_finish(item, "skipped", "Lean finds no declaration with a `sorry` here");
         return true;
     }
-    char *why = attempt_why_skip(item->target);
+    char *why = attempt_why_skip(item->own.target);
     if (why != NULL) {
-        finish(item, "skipped", why);
+        bench_item_finish(item, "skipped", why);
         pv_free(why);
         return true;
     }
+    item->searching_ms = pv_clock_ms();
     item->statement = make_statement(item);
-    item->proofs = pv_calloc(item->target->hole_count + 1, sizeof *item->proofs);
-    if (item->statement == NULL || item->proofs == NULL) {
+    if (item->statement == NULL) {
         fail_memory(item);
-    } else {
-        start_search(item);
+    } else if (!bench_whole_start(item)) {
+        bench_item_next_text(item);
     }
     return true;
 }
@@ -375,69 +468,101 @@ static void on_judged(void *user, const lean_judgement *judgement, const pv_erro
     }
 }
 
-static pv_status ask_about(bench_item *item, pv_error *err)
-{
-    const theorem *t = item->target;
-    fill_list none = {0};
-    size_t count = 0;
-    source_fill *fills = fill_list_with(&none, t, item->proofs, &count);
-    pv_buf candidate = {0};
-    const char *names[] = {t->name};
-    pv_status status = fills == NULL
-                           ? pv_fail(err, PV_E_NOMEM, "out of memory")
-                           : source_splice(&item->src, false, fills, count, &candidate, err);
-    if (status == PV_OK) {
-        lean_judge_request request = {.header = item->src.header,
-                                      .original = item->src.body,
-                                      .candidate = pv_buf_text(&candidate),
-                                      .names = names,
-                                      .name_count = 1,
-                                      .proofs = (const char *const *)item->proofs,
-                                      .proof_count = t->hole_count};
-        status = lean_judge_ask(item->b->s.judge, &request, on_judged, item, err);
-    }
-    pv_buf_release(&candidate);
-    pv_free(fills);
-    return status;
-}
-
-static void start_judging(bench_item *item)
+void bench_item_judge(bench_item *item, const char *candidate, const char *const *inserted,
+                      size_t count)
 {
     pv_error err = {0};
+    const char *names[] = {item->own.target->name};
+    lean_judge_request request = {.header = item->own.src.header,
+                                  .original = item->own.src.body,
+                                  .candidate = candidate,
+                                  .names = names,
+                                  .name_count = 1,
+                                  .proofs = inserted,
+                                  .proof_count = count};
     verdict_release(&item->verdict);
     item->stage = BENCH_JUDGING;
-    if (ask_about(item, &err) != PV_OK) {
-        fail_item(item, &err);
+    if (lean_judge_ask(item->b->s.judge, &request, on_judged, item, &err) != PV_OK) {
+        bench_item_fail(item, &err);
     } else {
         item->pending = true;
     }
 }
 
+/* What stands in the candidate for the user's one hole: the kept beginning and the search's proofs. */
+static char *inserted_in(const bench_item *item, const pv_buf *candidate)
+{
+    const hole *own = &item->own.target->holes[0];
+    size_t behind = item->own.src.length - own->end;
+    return pv_strndup(candidate->data + own->start, candidate->len - behind - own->start);
+}
+
+static void start_judging(bench_item *item)
+{
+    fill_list none = {0};
+    pv_error err = {0};
+    size_t count = 0;
+    const bench_text *now = item->now;
+    source_fill *fills = fill_list_with(&none, now->target, item->proofs, &count);
+    pv_buf candidate = {0};
+    char *inserted = NULL;
+    if (fills != NULL && source_splice(&now->src, false, fills, count, &candidate, &err) == PV_OK) {
+        inserted = now == &item->own ? NULL : inserted_in(item, &candidate);
+    }
+    if (fills == NULL || err.status != PV_OK || (now != &item->own && inserted == NULL)) {
+        fail_memory(item);
+    } else if (inserted != NULL) {
+        bench_item_judge(item, pv_buf_text(&candidate), (const char *const *)&inserted, 1);
+    } else {
+        bench_item_judge(item, pv_buf_text(&candidate), (const char *const *)item->proofs,
+                         item->proof_count);
+    }
+    pv_free(inserted);
+    pv_buf_release(&candidate);
+    pv_free(fills);
+}
+
+/* A judge that can only compile (a Lean server other than ours) accepts without an audit: that is no proof yet. */
+static const char *why_refused(const verdict *v)
+{
+    return v->message != NULL ? v->message : "it compiles, but its axioms could not be audited";
+}
+
+/* The search of this text is over without a proof. */
+static void give_up_text(bench_item *item)
+{
+    char *why = attempt_why_not(item->search.run);
+    bool refused = item->verdict.reason != NULL;
+    if (best_text(item) != NULL) {
+        add_search(item);
+        item->stage = BENCH_TEXT;
+    } else {
+        bench_item_finish(item, refused ? "refused" : "not proved",
+                          refused       ? why_refused(&item->verdict)
+                          : why == NULL ? ""
+                                        : why);
+    }
+    pv_free(why);
+}
+
 static void settle_search(bench_item *item, search_state state)
 {
     if (state == SEARCH_PROVED) {
-        if (take_proof(item)) {
-            if (item->hole + 1 < item->target->hole_count) {
-                add_search(item);
-                item->stage = BENCH_NEXT;
-            } else {
-                start_judging(item);
-            }
+        if (!take_proof(item)) {
+            return;
         }
-        return;
-    }
-    if (item->search.verifier.failure.status != PV_OK) {
+        if (item->hole + 1 < item->now->target->hole_count) {
+            add_search(item);
+            item->stage = BENCH_NEXT;
+        } else {
+            start_judging(item);
+        }
+    } else if (item->search.verifier.failure.status != PV_OK) {
         fail_run(item, &item->search.verifier.failure);
     } else if (state == SEARCH_BROKEN) {
-        fail_item(item, search_failure(item->search.run));
+        bench_item_fail(item, search_failure(item->search.run));
     } else if (state != SEARCH_CANCELLED) {
-        char *why = attempt_why_not(item->search.run);
-        bool refused = item->verdict.reason != NULL;
-        finish(item, refused ? "refused" : "not proved",
-               refused       ? item->verdict.message
-               : why == NULL ? ""
-                             : why);
-        pv_free(why);
+        give_up_text(item);
     }
 }
 
@@ -463,10 +588,28 @@ static bool turn_next(bench_item *item)
     return true;
 }
 
-/* A judge that can only compile (a Lean server other than ours) accepts without an audit: that is no proof yet. */
-static const char *why_refused(const verdict *v)
+static bool turn_text(bench_item *item)
 {
-    return v->message != NULL ? v->message : "it compiles, but its axioms could not be audited";
+    if (!quest_end(&item->search)) {
+        return false;
+    }
+    bench_item_next_text(item);
+    return true;
+}
+
+/* The judge refused what the search of `now` found. */
+static void go_on(bench_item *item)
+{
+    if (++item->refusals < ATTEMPT_REFUSALS_MAX) {
+        search_reject_proof(item->search.run);
+        item->stage = BENCH_SEARCH;
+    } else if (best_text(item) != NULL) {
+        item->refusals = 0;
+        add_search(item);
+        item->stage = BENCH_TEXT;
+    } else {
+        bench_item_finish(item, "refused", why_refused(&item->verdict));
+    }
 }
 
 static bool turn_judging(bench_item *item)
@@ -477,12 +620,11 @@ static bool turn_judging(bench_item *item)
     if (item->failure.status != PV_OK) {
         fail_run(item, &item->failure);
     } else if (item->verdict.level >= LEAN_LEVEL_AUDITED) {
-        finish(item, "proved", NULL);
-    } else if (++item->refusals == ATTEMPT_REFUSALS_MAX) {
-        finish(item, "refused", why_refused(&item->verdict));
+        bench_item_finish(item, "proved", NULL);
+    } else if (item->whole.compiled) {
+        bench_whole_judged(item);
     } else {
-        search_reject_proof(item->search.run);
-        item->stage = BENCH_SEARCH;
+        go_on(item);
     }
     return true;
 }
@@ -496,8 +638,13 @@ bool bench_item_turn(bench_item *item)
         return turn_opening(item);
     case BENCH_SEARCH:
         return turn_search(item);
+    case BENCH_WRITING:
+    case BENCH_TRYING:
+        return bench_whole_turn(item);
     case BENCH_NEXT:
         return turn_next(item);
+    case BENCH_TEXT:
+        return turn_text(item);
     case BENCH_JUDGING:
         return turn_judging(item);
     case BENCH_ENDING:

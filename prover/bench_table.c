@@ -77,6 +77,11 @@ static pv_status print_row(const table *t, const store_result *r, pv_error *err)
     json_object_set_new(out, "axioms",
                         r->axioms == NULL ? json_array() : json_loads(r->axioms, 0, NULL));
     set_text(out, "text", r->text);
+    set_text(out, "way", r->way);
+    if (r->samples > 0) {
+        set_count(out, "samples", r->samples);
+        set_count(out, "kept_bytes", r->kept);
+    }
     set_text(out, "statement", r->statement);
     set_text(out, "statement_sha256", r->text_hash);
     set_text(out, "header", r->header);

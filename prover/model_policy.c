@@ -296,6 +296,12 @@ const char *model_policy_prompt(const model_policy *p)
     return p->format.kind == PROVER_JSON_STATE ? "state" : "prover-v2-noncot, continued";
 }
 
+model_parts model_policy_parts(model_policy *p)
+{
+    model_parts parts = {p->model, p->encoder, p->thread};
+    return parts;
+}
+
 search_policy model_policy_table(model_policy *policy)
 {
     static const search_policy_ops ops = {"model", propose, cancel};

@@ -10,6 +10,7 @@
 #ifndef MODEL_POLICY_H
 #define MODEL_POLICY_H
 
+#include "engine_thread.h"
 #include "options.h"
 #include "search_policy.h"
 
@@ -24,6 +25,15 @@ PV_NODISCARD pv_status model_policy_open(model_policy **out, uv_loop_t *loop, co
                                          const char *header, pv_error *err);
 /* How the model is asked, for records: "state", or "prover-v2-noncot, continued". Static. */
 const char *model_policy_prompt(const model_policy *policy);
+
+/* What it works with, for others that ask the same model; borrowed until the policy is closed. */
+typedef struct model_parts {
+    const engine_model *model;
+    engine_encoder *encoder;
+    engine_thread *thread;
+} model_parts;
+
+model_parts model_policy_parts(model_policy *policy);
 search_policy model_policy_table(model_policy *policy);
 
 /* The policy must be idle; the loop must run once more, to close its handle. NULL allowed. */

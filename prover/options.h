@@ -65,6 +65,14 @@ enum {
       "only problems whose name matches (*, ?, [...])")                                            \
     X(FOR_BENCH, TEXT, budget, "--budget", "LIST", "wall=60,nodes=100000", 0, 0,                   \
       "of one attempt: wall=SECONDS,nodes=N,lean=SECONDS,tokens=N; what is left out has no limit") \
+    X(FOR_BENCH, TEXT, mode, "--mode", "step|whole|whole-cot", "step", 0, 0,                       \
+      "step: search; whole: whole proofs first, cut at their first error and searched on from")    \
+    X(FOR_BENCH, TEXT, proofs, "--proofs", "FILE.jsonl", "", 0, 0,                                 \
+      "whole proofs that were written before, with `name` and `code` (instead of a model)")        \
+    X(FOR_BENCH, COUNT, whole_samples, "--whole-samples", "N", "4", 1, 10000,                      \
+      "whole proofs for each attempt")                                                             \
+    X(FOR_BENCH, COUNT, whole_tokens, "--whole-tokens", "N", "8192", 1, 1e7,                       \
+      "tokens of one whole proof")                                                                 \
     X(FOR_BENCH, COUNT, parallel, "--parallel", "N", "0", 0, 4096,                                 \
       "problems that are worked on at a time (0: one for each Lean process)")                      \
     X(FOR_GENERATE | FOR_BENCH, TEXT, shard, "--shard", "I/N", "0/1", 0, 0,                        \

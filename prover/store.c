@@ -31,7 +31,8 @@ static const char *const MIGRATIONS[] = {
     " header_hash TEXT, seed INTEGER, nodes INTEGER, edges INTEGER, expansions INTEGER,"
     " tactics INTEGER, duplicates INTEGER, no_ops INTEGER, failed INTEGER, timed_out INTEGER,"
     " lost INTEGER, tokens INTEGER, lean_seconds REAL, wall_seconds REAL, depth INTEGER,"
-    " digest TEXT, seconds REAL, judge_seconds REAL, finished INTEGER,"
+    " digest TEXT, seconds REAL, judge_seconds REAL, way TEXT, samples INTEGER, kept INTEGER,"
+    " finished INTEGER,"
     " PRIMARY KEY(run, problem, pass)) WITHOUT ROWID;"
     "CREATE INDEX attempt_open ON attempt(run, state, pass, problem) WHERE state < 2;",
 };

@@ -112,6 +112,9 @@ typedef struct store_result {
     uint64_t seed;
     search_stats stats;
     double seconds, judge_seconds;
+    const char *way;  /* "step", "whole" (a whole proof as it was), "cut" (from a part of one)   */
+    uint64_t samples; /* whole proofs that were read                                             */
+    uint64_t kept;    /* bytes of a model's proof, the most that one of them could be kept of    */
     int64_t finished; /* seconds since 1970; filled when read */
 } store_result;
 

@@ -95,7 +95,10 @@ static bool finish(store *s, store_member me, store_claim at, const char *status
                       .axioms = "[\"propext\"]",
                       .seed = 9,
                       .stats = {.nodes = 3, .digest = 0xfedcba9876543210u, .lean_seconds = 0.5},
-                      .seconds = 1.5};
+                      .seconds = 1.5,
+                      .way = "cut",
+                      .samples = 4,
+                      .kept = 77};
     OK(store_finish(s, me, &r, &kept, &err));
     return kept;
 }
@@ -143,6 +146,8 @@ static pv_status on_result(void *user, const store_result *r, pv_error *e)
     cr_expect_str_eq(r->environment, "{\"lean\":\"4\"}");
     cr_expect_str_eq(r->header, "import Init");
     cr_expect_null(r->why);
+    cr_expect_str_eq(r->way, "cut");
+    cr_expect(r->samples == 4 && r->kept == 77);
     cr_expect(r->seed == 9 && r->stats.nodes == 3 && r->stats.digest == 0xfedcba9876543210u);
     cr_expect(r->stats.lean_seconds > 0.4 && r->seconds > 1.4 && r->finished > 1700000000);
     cr_expect_eq(r->claim.problem * 2 + r->claim.pass, *count);
