@@ -48,8 +48,17 @@ bool bench_whole_start(bench_item *item)
         w->wanted = 0;
         pv_fail(&err, PV_E_NOMEM, "out of memory");
         bench_item_fail(item, &err);
-    } else if (b->writer.ops->write(b->writer.self, &q, &w->ticket, &err) != PV_OK) {
+        return true;
+    }
+    pv_status status = b->writer.ops->write(b->writer.self, &q, &w->ticket, &err);
+    if (status != PV_OK) {
         w->wanted = w->count = 0;
+    }
+    if (status == PV_E_INVALID || status == PV_E_LIMIT) { /* a prompt that the model cannot hold */
+        pv_log(PV_LOG_WARN, "%s: no whole proofs: %s", item->problem->name, err.msg);
+        return false;
+    }
+    if (status != PV_OK) {
         bench_item_fail(item, &err);
     }
     return true;

@@ -286,6 +286,57 @@ Test(bench, others_join_and_shards_are_parts)
     json_decref(parts);
 }
 
+/* One whole proof that compiles, one with a good beginning in a nested block, one that the gate refuses, one that claims another
+ * statement: the statement is always the user's. */
+Test(bench, whole_proofs_are_judged_or_cut_and_gone_on_from)
+{
+    static const char rows[] =
+        "{\"name\":\"ok\",\"formal_statement\":\"theorem ok (p q : Prop) (h : p ∧ q) : q ∧ p := by "
+        "sorry\"}\n"
+        "{\"name\":\"nested\",\"formal_statement\":\"theorem nested (a b c : Nat) (h : a + b = c) "
+        "(f : Nat → Nat) (hf : "
+        "∀ n, f (n+1) = f n + 2) : c - b = a ∧ f 2 = f 0 + 4 := by sorry\"}\n"
+        "{\"name\":\"gated\",\"formal_statement\":\"theorem gated (a : Nat) : a + 0 = a := "
+        "by\\n\"}\n"
+        "{\"name\":\"false_one\",\"formal_statement\":\"theorem false_one (a b : Nat) : a = b := "
+        "by sorry\"}\n";
+    static const char proofs[] =
+        "{\"name\":\"ok\",\"output\":\"nothing to say\"}\n"
+        "{\"name\":\"ok\",\"output\":\"Sure:\\n```lean4\\ntheorem ok : False := by\\n  exact ⟨h.2, "
+        "h.1⟩\\n```\"}\n"
+        "{\"name\":\"nested\",\"code\":\"theorem nested : x := by\\n  have h1 : c - b = a := by\\n "
+        "   rw [← h]\\n    "
+        "nlinarith [sq_nonneg a]\\n  have h2 : f 1 = f 0 + 2 := hf 0\\n  simp\"}\n"
+        "{\"name\":\"gated\",\"code\":\"theorem gated : x := by\\n  have h : a = a := rfl\\n  "
+        "native_decide\"}\n"
+        "{\"name\":\"false_one\",\"code\":\"theorem false_one (a : Nat) : a = a := by\\n  rfl\"}\n";
+    cr_assert_eq(pv_file_replace(in_folder("w.jsonl"), rows, strlen(rows), NULL), PV_OK);
+    cr_assert_eq(pv_file_replace(in_folder("o.jsonl"), proofs, strlen(proofs), NULL), PV_OK);
+    command_result r = BENCH("whole.sqlite", in_folder("w.jsonl"), "--workers", "2", "--mode",
+                             "whole", "--proofs", in_folder("o.jsonl"), LIMITS);
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    json_t *out = rows_of(&r);
+    const json_t *ok = row_of(out, "ok", 0), *nested = row_of(out, "nested", 0),
+                 *gated = row_of(out, "gated", 0), *wrong = row_of(out, "false_one", 0);
+    cr_expect_str_eq(json_text(ok, "status"), "proved");
+    cr_expect_str_eq(json_text(ok, "way"), "whole");
+    cr_expect_str_eq(json_text(ok, "text"), "theorem ok (p q : Prop) (h : p ∧ q) : q ∧ p := by \n  "
+                                            "exact ⟨h.2, h.1⟩");
+    cr_expect_eq(json_integer_value(json_object_get(ok, "samples")), 2);
+    cr_expect_str_eq(json_text(nested, "status"), "proved");
+    cr_expect_str_eq(json_text(nested, "way"), "cut");
+    cr_expect_not_null(
+        strstr(json_text(nested, "text"), "\n  have h1 : c - b = a := by\n    rw [← h]\n    "),
+        "%s", json_text(nested, "text"));
+    cr_expect_str_eq(json_text(gated, "status"), "proved");
+    cr_expect_str_eq(json_text(gated, "way"), "cut");
+    cr_expect_not_null(strstr(json_text(gated, "text"), "have h : a = a := rfl\n"));
+    cr_expect_null(strstr(json_text(gated, "text"), "native_decide"));
+    cr_expect_str_eq(json_text(wrong, "status"), "not proved");
+    json_decref(out);
+    command_release(&r);
+}
+
 Test(bench, says_what_is_wrong)
 {
     static const struct {
@@ -298,6 +349,9 @@ Test(bench, says_what_is_wrong)
         {{"p.jsonl", "--split", "train"}, "none of 6 problems has the split train"},
         {{"p.jsonl", "--shard", "3/3"}, "I/N"},
         {{"p.jsonl", "--policy", "oracle"}, "the policies are"},
+        {{"p.jsonl", "--mode", "poem"}, "the modes are"},
+        {{"p.jsonl", "--mode", "whole"}, "needs whole proofs"},
+        {{"p.jsonl", "--proofs", "p.jsonl"}, "goes with --mode whole"},
         {{"none.jsonl"}, "none.jsonl"},
         {{"--resume", "nothing"}, "no run"},
         {{"p.jsonl", "--store", "/nowhere/x.sqlite"}, "/nowhere/x.sqlite"},
