@@ -26,7 +26,8 @@ static const struct {
     {"unknown tactic", "\n  nlinear_arithmetic [sq_nonneg (1 : Nat)]"},
     {"unknown lemma", "\n  exact absent_lemma _ _"},
     {"failing step", "\n  have bad : 1 = 2 := by\n    decide\n  omega"},
-    {"failing bullet", "\n  have all : 1 = 1 ∧ 2 = 3 := by\n    constructor\n    · rfl\n    · rfl\n  simp_all"},
+    {"failing bullet",
+     "\n  have all : 1 = 1 ∧ 2 = 3 := by\n    constructor\n    · rfl\n    · rfl\n  simp_all"},
     {"open bracket", "\n  have bad : 1 = 1 := (rfl\n  exact bad"},
     {"refused by the gate", "\n  native_decide"},
     {"unfinished", "\n  have three : 3 = 3 := rfl"},
@@ -171,7 +172,8 @@ static int bench(const options *opt, const problem_list *problems, const json_t 
     if (status != PV_OK) {
         return complain(&err);
     }
-    printf("\nall beginnings kept: %zu of %zu statements (%zu begin with their own proof); compiled as "
+    printf("\nall beginnings kept: %zu of %zu statements (%zu begin with their own proof); "
+           "compiled as "
            "they are: %zu; %.1f compilations a proof\n",
            sum.whole, sum.statements, sum.from_proofs, sum.compiled,
            sum.statements == 0 ? 0 : (double)sum.compiles / (double)(sum.statements * TAIL_COUNT));

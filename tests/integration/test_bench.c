@@ -337,6 +337,28 @@ Test(bench, whole_proofs_are_judged_or_cut_and_gone_on_from)
     command_release(&r);
 }
 
+/* Ctrl-C: what was found so far is shown, the claims are given back, and the run says how it goes on. */
+Test(bench, an_interrupted_run_says_how_it_goes_on)
+{
+    command_options interrupt = {.interrupt_after = 5};
+    command_result r =
+        RUN(&interrupt, PROVER, "bench", in_folder("p.jsonl"), "--store", in_folder("i.sqlite"),
+            "--json", "--workers", "1", "--pass", "50", LIMITS);
+    cr_expect_eq(r.code, 1, "%s", pv_buf_text(&r.err));
+    cr_expect_not_null(strstr(pv_buf_text(&r.err), "--resume"), "%s", pv_buf_text(&r.err));
+    json_t *rows = rows_of(&r);
+    const json_t *end = summary_of(rows);
+    cr_expect(json_is_false(json_object_get(end, "complete")));
+    cr_expect_eq(json_array_size(rows) - 1, json_integer_value(json_object_get(end, "attempts")));
+    json_decref(rows);
+    command_release(&r);
+    r = BENCH("i.sqlite", "--resume", "--workers", "1", "--minutes", "0.01");
+    cr_expect_eq(r.code, 1);
+    cr_expect_not_null(strstr(pv_buf_text(&r.err), "of 300 attempts are done"), "%s",
+                       pv_buf_text(&r.err));
+    command_release(&r);
+}
+
 Test(bench, says_what_is_wrong)
 {
     static const struct {

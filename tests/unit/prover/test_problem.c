@@ -162,3 +162,24 @@ Test(problem, a_folder_is_its_files_in_order)
     cr_assert_eq(system(command), 0);
     cr_expect_eq(pv_mem_live(), 0);
 }
+
+Test(problem, memory_may_be_short_at_any_place)
+{
+    static const char text[] =
+        "{\"name\":\"a\",\"header\":\"import M\",\"informal_prefix\":\"/-- A. -/\","
+        "\"formal_statement\":\"theorem a : p\"}\n{\"name\":\"a\",\"formal_statement\":\"theorem a "
+        ": "
+        "q := by\"}\n";
+    pv_status status = PV_E_NOMEM;
+    for (int64_t n = 0; status != PV_OK; n++) {
+        problem_list list = {0};
+        pv_error err = {0};
+        pv_mem_fail_after(n);
+        status = problem_file_rows(&list, "f", "", text, sizeof text - 1, &err);
+        pv_mem_fail_after(-1);
+        cr_expect(status == PV_OK || status == PV_E_NOMEM, "%s", err.msg);
+        cr_expect(status != PV_OK || list.count == 2);
+        problem_list_release(&list);
+        cr_assert_eq(pv_mem_live(), 0);
+    }
+}
