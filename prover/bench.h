@@ -20,6 +20,7 @@
 #include "quest.h"
 #include "resume.h"
 #include "store.h"
+#include "whole_tree.h"
 
 #include <jansson.h>
 
@@ -48,7 +49,11 @@ typedef struct bench_text {
 } bench_text;
 
 typedef struct bench_whole {
-    char **answers; /* count of them, NULL for none; of `wanted` */
+    whole_tree tree;
+    uint64_t round; /* from 0 */
+    size_t node;    /* of the tree: what this round goes on from */
+    bool novel;     /* this round has led to a new node */
+    char **answers; /* this round's: count of them, NULL for none; of `wanted` */
     size_t wanted, count, next;
     uint64_t ticket;
     pv_error failure;

@@ -49,6 +49,7 @@ static pv_status submit(model_writer *m, const writer_request *q, const engine_t
         .sampling = {(float)m->opt->temperature, (uint32_t)m->opt->top_k, (float)m->opt->top_p,
                      (float)m->opt->min_p},
         .seed = q->seed,
+        .first_sample = (uint32_t)q->first,
         .key = pv_hash_bytes(prompt->ids, prompt->len * sizeof *prompt->ids, 1),
         .stops = &stop,
         .stop_count = 1,
@@ -56,6 +57,29 @@ static pv_status submit(model_writer *m, const writer_request *q, const engine_t
         .user = w,
     };
     return engine_thread_submit(m->parts.thread, &wanted, ticket, err);
+}
+
+/* The answer that has begun: a block of code with the prefix in it. */
+static pv_status add_prefix(const model_writer *m, const char *prefix, engine_tokens *out,
+                            pv_error *err)
+{
+    pv_buf text = {0};
+    pv_buf_printf(&text, "```lean4\n%s", prefix);
+    pv_status status = pv_buf_ok(&text) ? engine_encode(m->parts.encoder, pv_buf_text(&text),
+                                                        text.len, 0, out, err)
+                                        : pv_fail(err, PV_E_NOMEM, "out of memory");
+    pv_buf_release(&text);
+    return status;
+}
+
+/* A plan belongs before the code, so an answer that has begun is asked for without one. */
+static pv_status make_prompt(const model_writer *m, const writer_request *q, engine_tokens *out,
+                             pv_error *err)
+{
+    pv_status status = prompt_render(m->parts.model, m->parts.encoder,
+                                     q->prefix == NULL ? m->prompt : "prover-v2-noncot",
+                                     q->statement, strlen(q->statement), out, err);
+    return status == PV_OK && q->prefix != NULL ? add_prefix(m, q->prefix, out, err) : status;
 }
 
 static pv_status write_proofs(void *self, const writer_request *q, uint64_t *ticket, pv_error *err)
@@ -67,8 +91,7 @@ static pv_status write_proofs(void *self, const writer_request *q, uint64_t *tic
         return pv_fail(err, PV_E_NOMEM, "out of memory");
     }
     *w = (writing){q->on_text, q->user, q->samples};
-    pv_status status = prompt_render(m->parts.model, m->parts.encoder, m->prompt, q->statement,
-                                     strlen(q->statement), &prompt, err);
+    pv_status status = make_prompt(m, q, &prompt, err);
     if (status == PV_OK) {
         status = submit(m, q, &prompt, w, ticket, err);
     }

@@ -70,7 +70,9 @@ enum {
     X(FOR_BENCH, TEXT, proofs, "--proofs", "FILE.jsonl", "", 0, 0,                                 \
       "whole proofs that were written before, with `name` and `code` (instead of a model)")        \
     X(FOR_BENCH, COUNT, whole_samples, "--whole-samples", "N", "4", 1, 10000,                      \
-      "whole proofs for each attempt")                                                             \
+      "whole proofs in each round of an attempt")                                                  \
+    X(FOR_BENCH, COUNT, whole_rounds, "--whole-rounds", "N", "1", 1, 1e6,                          \
+      "rounds: each after the first goes on from the beginning that promises most (RMaxTS)")       \
     X(FOR_BENCH, COUNT, whole_tokens, "--whole-tokens", "N", "8192", 1, 1e7,                       \
       "tokens of one whole proof")                                                                 \
     X(FOR_BENCH, COUNT, parallel, "--parallel", "N", "0", 0, 4096,                                 \

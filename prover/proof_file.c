@@ -4,11 +4,12 @@
 #include "pv_mem.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <string.h>
 
 struct proof_file {
     const char *path; /* during the opening */
-    json_t *proofs;   /* name -> array of texts */
+    json_t *proofs;   /* name -> array of rows */
     size_t lines;
 };
 
@@ -38,9 +39,8 @@ static pv_status on_row(void *user, const json_t *row, pv_error *err)
         list = json_array();
         json_object_set_new(file->proofs, name, list);
     }
-    return json_array_append_new(list, json_string(text)) == 0
-               ? PV_OK
-               : pv_fail(err, PV_E_NOMEM, "out of memory");
+    return json_array_append(list, (json_t *)row) == 0 ? PV_OK
+                                                       : pv_fail(err, PV_E_NOMEM, "out of memory");
 }
 
 pv_status proof_file_open(proof_file **out, const char *path, pv_error *err)
@@ -68,6 +68,32 @@ void proof_file_close(proof_file *file)
     }
 }
 
+/* Does the row go on from the request's beginning; or begin, where there is none? */
+static bool fits(const json_t *row, const char *prefix)
+{
+    const char *after = json_string_value(json_object_get(row, "after"));
+    if (after == NULL || prefix == NULL) {
+        return after == NULL && prefix == NULL;
+    }
+    size_t n = strlen(prefix), k = strlen(after);
+    while (n > 0 && strchr(" \t\r\n", prefix[n - 1]) != NULL) {
+        n--;
+    }
+    return n >= k && memcmp(prefix + n - k, after, k) == 0;
+}
+
+/* The n-th row that fits; NULL. */
+static const json_t *find_row(const json_t *list, const char *prefix, uint64_t n)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *row = json_array_get(list, i);
+        if (fits(row, prefix) && n-- == 0) {
+            return row;
+        }
+    }
+    return NULL;
+}
+
 static pv_status write_proofs(void *self, const writer_request *q, uint64_t *ticket, pv_error *err)
 {
     const proof_file *file = self;
@@ -75,8 +101,9 @@ static pv_status write_proofs(void *self, const writer_request *q, uint64_t *tic
     (void)err;
     *ticket = 0;
     for (uint32_t i = 0; i < q->samples; i++) {
-        const json_t *text = json_array_get(list, (size_t)(q->first + i));
-        q->on_text(q->user, json_string_value(text), json_string_length(text), 0, NULL);
+        const json_t *row = find_row(list, q->prefix, q->first + i);
+        const char *text = row == NULL ? NULL : text_of(row);
+        q->on_text(q->user, text, text == NULL ? 0 : strlen(text), 0, NULL);
     }
     return PV_OK;
 }

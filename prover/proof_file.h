@@ -1,5 +1,6 @@
 /* proof_file: whole proofs that some model has written already, as a writer: JSON lines with the problem's `name` and its text in `code`,
- * `output`, `completion`, `response`, `text` or `proof`; several lines of one name are several samples. Threads: the loop's. */
+ * `output`, `completion`, `response`, `text` or `proof`; several lines of one name are several samples. A line with `after` goes on from a
+ * beginning that ends with this text (blanks at its end left out). Threads: the loop's. */
 #ifndef PROOF_FILE_H
 #define PROOF_FILE_H
 

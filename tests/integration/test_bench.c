@@ -286,8 +286,8 @@ Test(bench, others_join_and_shards_are_parts)
     json_decref(parts);
 }
 
-/* One whole proof that compiles, one with a good beginning in a nested block, one that the gate refuses, one that claims another
- * statement: the statement is always the user's. */
+/* One whole proof that compiles, one with a good beginning in a nested block, one that the gate refuses, one that is gone on from twice,
+ * one that claims another statement: the statement is always the user's. */
 Test(bench, whole_proofs_are_judged_or_cut_and_gone_on_from)
 {
     static const char rows[] =
@@ -298,6 +298,9 @@ Test(bench, whole_proofs_are_judged_or_cut_and_gone_on_from)
         "∀ n, f (n+1) = f n + 2) : c - b = a ∧ f 2 = f 0 + 4 := by sorry\"}\n"
         "{\"name\":\"gated\",\"formal_statement\":\"theorem gated (a : Nat) : a + 0 = a := "
         "by\\n\"}\n"
+        "{\"name\":\"rounds\",\"formal_statement\":\"theorem rounds (p q : Prop) (hp : p) (hq : q) "
+        ": p "
+        "∧ q ∧ p := sorry\"}\n"
         "{\"name\":\"false_one\",\"formal_statement\":\"theorem false_one (a b : Nat) : a = b := "
         "by sorry\"}\n";
     static const char proofs[] =
@@ -309,11 +312,19 @@ Test(bench, whole_proofs_are_judged_or_cut_and_gone_on_from)
         "nlinarith [sq_nonneg a]\\n  have h2 : f 1 = f 0 + 2 := hf 0\\n  simp\"}\n"
         "{\"name\":\"gated\",\"code\":\"theorem gated : x := by\\n  have h : a = a := rfl\\n  "
         "native_decide\"}\n"
+        "{\"name\":\"rounds\",\"code\":\"theorem rounds : x := by\\n  have one : q ∧ p := by\\n    "
+        "exact ⟨hq, hp⟩\\n  exact "
+        "absent\"}\n"
+        "{\"name\":\"rounds\",\"after\":\"exact ⟨hq, hp⟩\",\"code\":\"  have two : p := hp\\n  "
+        "exact absent\\n```\"}\n"
+        "{\"name\":\"rounds\",\"after\":\"have two : p := hp\",\"code\":\"  exact ⟨two, "
+        "one⟩\\n```\"}\n"
         "{\"name\":\"false_one\",\"code\":\"theorem false_one (a : Nat) : a = a := by\\n  rfl\"}\n";
     cr_assert_eq(pv_file_replace(in_folder("w.jsonl"), rows, strlen(rows), NULL), PV_OK);
     cr_assert_eq(pv_file_replace(in_folder("o.jsonl"), proofs, strlen(proofs), NULL), PV_OK);
-    command_result r = BENCH("whole.sqlite", in_folder("w.jsonl"), "--workers", "2", "--mode",
-                             "whole", "--proofs", in_folder("o.jsonl"), LIMITS);
+    command_result r =
+        BENCH("whole.sqlite", in_folder("w.jsonl"), "--workers", "2", "--mode", "whole", "--proofs",
+              in_folder("o.jsonl"), "--whole-rounds", "6", LIMITS);
     cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
     json_t *out = rows_of(&r);
     const json_t *ok = row_of(out, "ok", 0), *nested = row_of(out, "nested", 0),
@@ -332,6 +343,12 @@ Test(bench, whole_proofs_are_judged_or_cut_and_gone_on_from)
     cr_expect_str_eq(json_text(gated, "way"), "cut");
     cr_expect_not_null(strstr(json_text(gated, "text"), "have h : a = a := rfl\n"));
     cr_expect_null(strstr(json_text(gated, "text"), "native_decide"));
+    const json_t *rounds = row_of(out, "rounds", 0);
+    cr_expect_str_eq(json_text(rounds, "way"), "whole");
+    cr_expect_eq(json_integer_value(json_object_get(rounds, "samples")), 3);
+    cr_expect_not_null(
+        strstr(json_text(rounds, "text"), "⟩\n  have two : p := hp\n  exact ⟨two, one⟩"), "%s",
+        json_text(rounds, "text"));
     cr_expect_str_eq(json_text(wrong, "status"), "not proved");
     json_decref(out);
     command_release(&r);

@@ -260,13 +260,13 @@ Test(engine_commands, bench_lets_the_model_write_whole_proofs)
     put("p.jsonl", row, sizeof row - 1);
     snprintf(problems, sizeof problems, "%s", in_folder("p.jsonl"));
     snprintf(store, sizeof store, "%s", in_folder("runs.sqlite"));
-    command_result r =
-        RUN(NULL, PROVER, "bench", problems, "--store", store, "--model", folder, "--mode",
-            "whole-cot", "--whole-samples", "3", "--whole-tokens", "16", "--budget", "tokens=200",
-            "--workers", "1", "--width", "4", "--max-tokens", "6", "--json");
+    command_result r = RUN(NULL, PROVER, "bench", problems, "--store", store, "--model", folder,
+                           "--mode", "whole-cot", "--whole-samples", "3", "--whole-rounds", "2",
+                           "--whole-tokens", "16", "--budget", "tokens=200", "--workers", "1",
+                           "--width", "4", "--max-tokens", "6", "--json");
     cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
     json_t *out = command_json(&r, 0), *environment = json_object_get(out, "environment");
-    cr_expect_eq(json_integer_value(json_object_get(out, "samples")), 3);
+    cr_expect_eq(json_integer_value(json_object_get(out, "samples")), 6);
     cr_expect_geq(json_integer_value(json_object_get(json_object_get(out, "search"), "tokens")), 3);
     cr_expect_str_eq(json_text(environment, "policy"), "model");
     cr_expect_str_eq(json_text(environment, "prompt"), "state");

@@ -48,7 +48,7 @@ static store_run make_run(store *s, size_t problems, uint64_t passes)
 {
     problem_list list = {0};
     for (size_t i = 0; i < problems; i++) {
-        char name[32], text[64];
+        char name[32], text[128];
         snprintf(name, sizeof name, "p%zu", i);
         snprintf(text, sizeof text, "theorem p%zu : %zu = %zu := by sorry", i, i, i);
         problem p = {.name = name,
