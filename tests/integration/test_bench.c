@@ -354,6 +354,26 @@ Test(bench, whole_proofs_are_judged_or_cut_and_gone_on_from)
     command_release(&r);
 }
 
+/* Six tactics that each stay within the heartbeats of one: the judge, which elaborates them together, must not refuse them for it. */
+Test(bench, the_judge_has_heartbeats_for_a_whole_proof)
+{
+    static const char row[] = "{\"name\":\"hb\",\"formal_statement\":\"theorem hb : (∀ i : Fin 60, "
+                              "i.val * i.val < 3600) ∧ (∀ i : "
+                              "Fin 61, i.val * i.val < 3721) ∧ (∀ i : Fin 62, i.val * i.val < "
+                              "3844) ∧ (∀ i : Fin 63, i.val * i.val < "
+                              "3969) ∧ (∀ i : Fin 64, i.val * i.val < 4096) ∧ (∀ i : Fin 65, i.val "
+                              "* i.val < 4225) := by sorry\"}\n";
+    cr_assert_eq(pv_file_replace(in_folder("hb.jsonl"), row, sizeof row - 1, NULL), PV_OK);
+    command_result r = BENCH("hb.sqlite", in_folder("hb.jsonl"), "--budget", "nodes=40",
+                             "--heartbeats", "1000", "--tactic-timeout", "60", "--workers", "1");
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    json_t *rows = rows_of(&r);
+    cr_expect_str_eq(json_text(row_of(rows, "hb", 0), "status"), "proved", "%s",
+                     json_text(row_of(rows, "hb", 0), "why"));
+    json_decref(rows);
+    command_release(&r);
+}
+
 /* Ctrl-C: what was found so far is shown, the claims are given back, and the run says how it goes on. */
 Test(bench, an_interrupted_run_says_how_it_goes_on)
 {
