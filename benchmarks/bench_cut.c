@@ -57,16 +57,22 @@ static pv_status on_row(void *user, const json_t *row, pv_error *err)
 static bool beginning_of(const char *declaration, pv_buf *out)
 {
     whole_proof p;
-    if (whole_proof_find(&p, declaration, strlen(declaration), NULL, NULL) != PV_OK ||
-        declaration[p.body.start] != '\n') {
+    if (whole_proof_find(&p, declaration, strlen(declaration), NULL, NULL) != PV_OK) {
         return false;
     }
     const char *body = declaration + p.body.start, *last = NULL;
+    body += strspn(body, " ");
+    if (*body != '\n') {
+        return false;
+    }
     size_t indent = strspn(body + 1, " ");
     for (const char *at = body; at != NULL; at = strchr(at + 1, '\n')) {
         last = strspn(at + 1, " ") == indent ? at : last;
     }
-    pv_buf_append(out, body, (size_t)(last - body));
+    for (const char *at = body; at < last; at++) { /* the ends stand at two columns */
+        pv_buf_putc(out, *at);
+        at += *at == '\n' && strspn(at + 1, " ") >= indent && indent > 2 ? indent - 2 : 0;
+    }
     return out->len > 0;
 }
 

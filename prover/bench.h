@@ -5,6 +5,7 @@
  *   bench_run.c        claims, turns, heartbeats, progress, until the run is over
  *   bench_item.c       one attempt's way: header, statement, search, judge, result
  *   bench_whole.c      before the search: whole proofs, judged when they compile, cut when they do not
+ *   bench_result.c     the result of an attempt goes into the store
  *   bench_table.c      the results at the end
  *
  * Everything runs on the session's loop. Callbacks only note an answer; the owner's turn goes on with it. */
@@ -152,6 +153,10 @@ char *bench_whole_declaration(const bench_item *item);
 /* Cancels; true once nothing is out. */
 bool bench_whole_end(bench_item *item);
 void bench_whole_release(bench_item *item);
+
+/* bench_result.c */
+/* Writes the result and ends the claim; a failure is the run's (bench_fail). */
+void bench_result_write(bench_item *item, const char *status, const char *why);
 
 /* bench_run.c */
 PV_NODISCARD pv_status bench_run_all(bench *b, pv_error *err);
