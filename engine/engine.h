@@ -191,7 +191,8 @@ typedef struct engine_stats {
         tokens_reused; /* prefix tokens that a request found cached, or being computed         */
     uint64_t tokens_sampled;
     uint64_t tokens_evicted;
-    uint64_t copies; /* partial pages                                                            */
+    uint64_t busy_ns; /* inside engine_step()                                                   */
+    uint64_t copies;  /* partial pages                                                            */
     uint64_t
         preemptions; /* samples that had to make room for older ones                             */
     uint64_t

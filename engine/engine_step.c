@@ -1,6 +1,8 @@
 /* One step: the planned batch goes to the device, and answers come back: of this batch, or of an earlier one. */
 #include "engine_scheduler.h"
 
+#include "pv_clock.h"
+
 #include <string.h>
 
 /* ---- Launch ---- */
@@ -136,6 +138,7 @@ pv_status engine_step(engine *e, bool *busy, pv_error *err)
     if (e->stepping) {
         return pv_fail(err, PV_E_MISUSE, "engine_step() was called from a callback of this engine");
     }
+    uint64_t start = pv_clock_ns();
     e->stepping = true;
     e->step++;
     enginep_sweep(e);
@@ -143,6 +146,7 @@ pv_status engine_step(engine *e, bool *busy, pv_error *err)
     enginep_sweep(e);
     enginep_deliver(e);
     e->stepping = false;
+    e->stats.busy_ns += pv_clock_ns() - start;
     if (busy != NULL) {
         *busy = !enginep_list_empty(&e->active) || !enginep_list_empty(&e->waiting) ||
                 e->flight_count > 0;

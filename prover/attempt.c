@@ -99,7 +99,7 @@ static search_options search_options_of(const hunt *h, const char *statement)
     search_options out = {
         .statement = statement,
         .alpha = opt->alpha == 0 ? -1 : opt->alpha,
-        .width = (uint32_t)opt->width,
+        .width = h->s->width,
         .window = (uint32_t)opt->window,
         .nodes_max = opt->nodes,
         .tokens_max = opt->tokens,

@@ -14,6 +14,7 @@
 
 #include "budget.h"
 #include "lean_session.h"
+#include "model_place.h"
 #include "model_writer.h"
 #include "policy_choice.h"
 #include "problem.h"
@@ -102,6 +103,7 @@ struct bench {
     writer writer; /* of whole proofs; ops NULL: steps only */
     proof_file *proof_file;
     model_writer *model_writer;
+    model_place place;               /* of a new run's model; opt's text points into it */
     char model_hash[PV_SHA256_TEXT]; /* "" without a model */
     char *environment; /* JSON, written with every result; NULL before Lean is known */
     lean_env *kept;    /* the latest header's, so that it outlives the items on it */

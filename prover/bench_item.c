@@ -291,7 +291,8 @@ static void start_search(bench_item *item)
     pv_error err = {0};
     search_options how = {.statement = item->statement,
                           .alpha = opt->alpha == 0 ? -1 : opt->alpha,
-                          .width = (uint32_t)opt->width,
+                          .width =
+                              policy_choice_width(&item->b->choice, opt->width_given, opt->width),
                           .window = (uint32_t)opt->window,
                           .depth_max = (uint32_t)opt->depth,
                           .seed = item->seed};

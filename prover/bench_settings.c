@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char MODEL_HASH[] = "model_sha256"; /* the one setting that is no option */
+/* The settings that are no options. */
+static const char MODEL_HASH[] = "model_sha256", GIVEN[] = "given";
 
 /* Options that do not change what a search finds, or that the run's problems say already. */
 static bool is_of_the_process(const char *flag)
@@ -25,12 +26,28 @@ static bool is_of_the_process(const char *flag)
     return false;
 }
 
-static void put_setting(void *user, const char *flag, const char *value, const char *fallback)
+/* A value, and whether it was given: where it was not, a model may have its own idea of it. */
+static void put_setting(void *user, const char *flag, const char *value, bool given)
 {
-    (void)fallback;
+    json_t *settings = user;
     if (!is_of_the_process(flag)) {
-        json_object_set_new(user, flag, json_string(value));
+        json_object_set_new(settings, flag, json_string(value));
+        if (given) {
+            json_array_append_new(json_object_get(settings, GIVEN), json_string(flag));
+        }
     }
+}
+
+static bool is_given(const json_t *settings, const char *flag)
+{
+    const json_t *given = json_object_get(settings, GIVEN);
+    for (size_t i = 0; i < json_array_size(given); i++) {
+        const char *name = json_string_value(json_array_get(given, i));
+        if (name != NULL && strcmp(name, flag) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Over what a run of another store must have in common with this one to be a part of the same benchmark. A checkpoint counts by what is
@@ -54,7 +71,7 @@ static void make_fingerprint(const json_t *settings, store_run *run)
 pv_status bench_settings_write(const options *opt, const char *model_hash, store_run *run,
                                pv_error *err)
 {
-    json_t *settings = json_object();
+    json_t *settings = json_pack("{s:[]}", GIVEN);
     options_visit(opt, put_setting, settings);
     json_object_set_new(settings, MODEL_HASH, json_string(model_hash));
     char *text = json_dumps(settings, JSON_COMPACT);
@@ -74,13 +91,12 @@ typedef struct comparison {
     pv_status status;
 } comparison;
 
-static void compare(void *user, const char *flag, const char *value, const char *fallback)
+static void compare(void *user, const char *flag, const char *value, bool given)
 {
     comparison *c = user;
     const char *theirs = json_string_value(json_object_get(c->settings, flag));
     bool moved = strcmp(flag, "--model") == 0; /* another path; the weights are compared later */
-    if (c->status == PV_OK && theirs != NULL && !moved && strcmp(value, fallback) != 0 &&
-        strcmp(value, theirs) != 0) {
+    if (c->status == PV_OK && theirs != NULL && !moved && given && strcmp(value, theirs) != 0) {
         c->status = pv_fail(c->err, PV_E_INVALID,
                             "run %s has %s %s: leave the option out to go on with it, or start a "
                             "new run",
@@ -92,7 +108,7 @@ pv_status bench_settings_read(bench *b, pv_error *err)
 {
     json_t *settings = json_loads(b->run.settings, 0, NULL);
     comparison c = {settings, b->run.id, err, PV_OK};
-    const char *flag, *own_model = b->opt.model;
+    const char *flag, *own_model = b->opt.model_given ? b->opt.model : "";
     json_t *value;
     if (!json_is_object(settings)) {
         json_decref(settings);
@@ -102,8 +118,9 @@ pv_status bench_settings_read(bench *b, pv_error *err)
     pv_status status = c.status;
     json_object_foreach(settings, flag, value)
     {
-        if (status == PV_OK && strcmp(flag, MODEL_HASH) != 0) {
-            status = options_set(&b->opt, flag, json_string_value(value), err);
+        if (status == PV_OK && flag[0] == '-' && json_is_string(value)) {
+            status =
+                options_set(&b->opt, flag, json_string_value(value), is_given(settings, flag), err);
         }
     }
     if (own_model[0] != '\0') {
@@ -128,15 +145,15 @@ static const char *sandbox_of(const session *s)
 
 static json_t *policy_json(const bench *b)
 {
-    const options *opt = &b->opt;
     json_t *out = json_pack("{s:s}", "policy", b->choice.policy.ops->name);
     if (b->choice.model != NULL) {
+        engine_sampling drawn = model_policy_sampling(b->choice.model);
         json_object_update_missing(
-            out, json_pack("{s:s,s:s,s:s,s:{s:f,s:f,s:I,s:f,s:I}}", "model", opt->model,
-                           "model_hash", b->model_hash, "prompt",
-                           model_policy_prompt(b->choice.model), "sampling", "temperature",
-                           opt->temperature, "top_p", opt->top_p, "top_k", (json_int_t)opt->top_k,
-                           "min_p", opt->min_p, "max_tokens", (json_int_t)opt->max_tokens));
+            out,
+            json_pack("{s:s,s:s,s:s,s:{s:f,s:f,s:I,s:f}}", "model", b->opt.model, "model_hash",
+                      b->model_hash, "prompt", model_policy_prompt(b->choice.model), "sampling",
+                      "temperature", (double)drawn.temperature, "top_p", (double)drawn.top_p,
+                      "top_k", (json_int_t)drawn.top_k, "min_p", (double)drawn.min_p));
     }
     return out;
 }

@@ -83,7 +83,7 @@ static pv_status read_problems(bench *b, const char *path, pv_error *err)
     pv_buf header = {0};
     pv_status status = read_shard(&b->opt, &choice, err);
     if (status == PV_OK) {
-        status = source_header(b->opt.header, &header, err);
+        status = source_header_text(b->opt.header, &header, err);
     }
     if (status == PV_OK) {
         status = problem_file_read(&b->problems, path, pv_buf_text(&header), err);
@@ -95,15 +95,41 @@ static pv_status read_problems(bench *b, const char *path, pv_error *err)
     return status;
 }
 
+static bool may_have_model(const options *opt)
+{
+    return strcmp(opt->policy, "portfolio") != 0 && strcmp(opt->policy, "premises") != 0;
+}
+
+/* The policy that a new run has for good, whatever this machine may have for a model another day. */
+static pv_status settle_policy(bench *b, pv_error *err)
+{
+    if (!may_have_model(&b->opt)) {
+        return PV_OK;
+    }
+    pv_status status = model_place_find(&b->place, b->opt.model, err);
+    if (status == PV_OK && b->place.dir != NULL) {
+        b->opt.model = b->place.dir;
+        b->opt.policy = b->opt.policy[0] == '\0' ? "model" : b->opt.policy;
+    } else if (status == PV_OK && b->opt.policy[0] == '\0') {
+        pv_log(PV_LOG_WARN, "no model: none is shipped at %s; tactics come from the portfolio",
+               b->place.shipped);
+        b->opt.policy = "portfolio";
+    }
+    return status;
+}
+
 static pv_status hash_model(bench *b, pv_error *err)
 {
-    bool wanted = b->opt.model[0] != '\0' && strcmp(b->opt.policy, "portfolio") != 0;
+    bool wanted = may_have_model(&b->opt) && b->opt.model[0] != '\0';
     return wanted ? model_id(b->opt.model, b->model_hash, err) : PV_OK;
 }
 
 static pv_status new_run(bench *b, pv_error *err)
 {
     pv_status status = read_problems(b, b->opt.arguments[0], err);
+    if (status == PV_OK) {
+        status = settle_policy(b, err);
+    }
     if (status == PV_OK) {
         status = hash_model(b, err);
     }
@@ -194,6 +220,11 @@ static pv_status open_writer(bench *b, pv_error *err)
         b->writer = status == PV_OK ? proof_file_writer(b->proof_file) : b->writer;
         return status;
     }
+    if (b->choice.model == NULL) {
+        return pv_fail(err, PV_E_INVALID,
+                       "--mode %s needs whole proofs: from --model DIR, or from --proofs FILE",
+                       b->opt.mode);
+    }
     status = model_writer_new(
         &b->model_writer, b->choice.model, &b->opt,
         strcmp(b->opt.mode, "whole-cot") == 0 ? "prover-v2-cot" : "prover-v2-noncot", err);
@@ -203,15 +234,17 @@ static pv_status open_writer(bench *b, pv_error *err)
 
 static pv_status check_mode(const options *opt, pv_error *err)
 {
-    bool step = strcmp(opt->mode, "step") == 0, model = opt->model[0] != '\0';
+    bool step = strcmp(opt->mode, "step") == 0;
     if (!step && strcmp(opt->mode, "whole") != 0 && strcmp(opt->mode, "whole-cot") != 0) {
         return pv_fail(err, PV_E_INVALID, "--mode %s: the modes are step, whole and whole-cot",
                        opt->mode);
     }
-    if (!step && opt->proofs[0] == '\0' && (!model || strcmp(opt->policy, "portfolio") == 0)) {
-        return pv_fail(err, PV_E_INVALID,
-                       "--mode %s needs whole proofs: from --model DIR, or from --proofs FILE",
-                       opt->mode);
+    if (!step && opt->proofs[0] == '\0' && !may_have_model(opt)) {
+        return pv_fail(
+            err, PV_E_INVALID,
+            "--mode %s needs whole proofs: from a model (--policy %s asks none), or from "
+            "--proofs FILE",
+            opt->mode, opt->policy);
     }
     if (step && opt->proofs[0] != '\0') {
         return pv_fail(err, PV_E_INVALID, "--proofs goes with --mode whole");
@@ -347,6 +380,7 @@ exit_code command_bench(const options *opt)
     store_close(b->store);
     store_run_release(&b->run);
     problem_list_release(&b->problems);
+    model_place_release(&b->place);
     pv_free(b->environment);
     json_decref(b->settings);
     pv_free(b);

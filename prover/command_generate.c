@@ -25,7 +25,7 @@ static pv_status check_options(const options *opt, pv_error *err)
                        "--statements",
                        opt->arguments[0]);
     }
-    if (opt->output[0] == '\0') {
+    if (opt->output[0] == '\0' && !opt->list) {
         return pv_fail(err, PV_E_INVALID, "generate needs -o OUT.jsonl");
     }
     if (opt->library.count + opt->statements.count == 0) {
@@ -76,19 +76,6 @@ static pv_status read_shard(generator *g, pv_error *err)
 
 /* ---- opening ---- */
 
-/* The header as `prove` would take it; with nothing given, what an empty one means, written down. */
-static pv_status open_header(generator *g, pv_error *err)
-{
-    source src;
-    pv_status status = source_load(&src, "theorem header : True", g->opt->header, err);
-    if (status == PV_OK) {
-        g->header = pv_strdup(src.header[0] == '\0' ? "import Init\n" : src.header);
-        source_release(&src);
-        status = g->header == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
-    }
-    return status;
-}
-
 static pv_status open_lean(generator *g, pv_error *err)
 {
     uint32_t workers = session_workers(g->opt);
@@ -104,7 +91,7 @@ static pv_status open_lean(generator *g, pv_error *err)
     }
     progress_note("prover", "starting Lean");
     pv_status status = session_start_pool(&g->s, workers, err);
-    if (status == PV_OK) {
+    if (status == PV_OK && !g->opt->list) {
         status = session_start_judge(&g->s, false, err);
     }
     return status == PV_OK ? ask_header(&g->s, &src, &g->env, err) : status;
@@ -112,6 +99,9 @@ static pv_status open_lean(generator *g, pv_error *err)
 
 static pv_status open_file(generator *g, pv_error *err)
 {
+    if (g->opt->output[0] == '\0') {
+        return PV_OK; /* --list on stdout */
+    }
     pv_status status = data_file_open(&g->file, g->opt->output, generate_read_row, g, err);
     if (status == PV_OK && g->file.torn > 0) {
         pv_log(PV_LOG_WARN, "%s: the last line was torn: %llu bytes are cut off", g->opt->output,
@@ -131,12 +121,13 @@ static pv_status open_all(generator *g, pv_error *err)
         status = open_file(g, err);
     }
     if (status == PV_OK) {
-        status = open_header(g, err);
+        status = source_header(g->opt->header, &g->header, err);
     }
     if (status == PV_OK) {
+        generate_judge_start(g);
         status = session_open(&g->s, g->opt, err);
     }
-    if (status == PV_OK) {
+    if (status == PV_OK && !g->opt->list) {
         status = policy_choice_open(&g->choice, &g->s.loop, g->opt, g->header, err);
     }
     if (status == PV_OK) {
@@ -153,7 +144,7 @@ static pv_status open_all(generator *g, pv_error *err)
 
 static bool is_over(const generator *g)
 {
-    bool over = generate_source_over(g) && generate_judge_over(g);
+    bool over = generate_source_over(g) && judge_queue_over(&g->judge);
     for (size_t i = 0; i < g->item_count; i++) {
         over = over && g->items[i].stage == GENERATE_IDLE;
     }
@@ -163,6 +154,9 @@ static bool is_over(const generator *g)
 static bool all_turn(generator *g)
 {
     bool moved = generate_source_turn(g);
+    if (g->opt->list) {
+        return generate_list_turn(g) || moved;
+    }
     for (size_t i = 0; i < g->item_count; i++) {
         moved = generate_item_turn(&g->items[i]) || moved;
     }
@@ -196,7 +190,9 @@ static void run(generator *g)
         if (!all_turn(g)) {
             session_round(&g->s);
         }
-        generate_progress(g);
+        if (!g->opt->list) {
+            generate_progress(g);
+        }
     }
 }
 
@@ -219,7 +215,7 @@ static void end_items(generator *g)
 static void release(generator *g)
 {
     clear_queue(g);
-    generate_judge_release(g);
+    judge_queue_release(&g->judge);
     generate_source_release(g);
     pv_free(g->items);
     pv_free(g->header);
@@ -252,7 +248,7 @@ static exit_code generate(generator *g)
     session_close(&g->s);
     pv_status closed = g->file.path == NULL ? PV_OK : data_file_close(&g->file, &err);
     status = status == PV_OK ? closed : status;
-    if (reportable) {
+    if (reportable && !g->opt->list) {
         generate_report(g);
     }
     release(g);

@@ -104,6 +104,7 @@ static exit_code prove_source(const options *opt, const source *src)
     if (status == PV_OK) {
         status = policy_choice_open(&choice, &s.loop, opt, src->header, &err);
         s.policy = choice.policy;
+        s.width = policy_choice_width(&choice, opt->width_given, opt->width);
     }
     if (status == PV_OK) {
         status = open_text(&s, src, &env, &list, &err);

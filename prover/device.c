@@ -121,10 +121,16 @@ static pv_status gpu_pages(const options *opt, const engine_model *model, const 
     return PV_OK;
 }
 
+/* A page for each of the samples that decode together, and prompts that stay cached, where that costs little. */
+enum { CPU_SEQUENCES = 64, CPU_CACHE_MIB = 256 };
+
 static pv_status cpu_pages(const options *opt, const engine_model *model, const engine_memory *one,
                            uint64_t *out, pv_error *err)
 {
-    *out = context_pages(model, UINT32_MAX);
+    uint64_t context = context_pages(model, UINT32_MAX), most = context * CPU_SEQUENCES;
+    uint64_t fit = ((uint64_t)CPU_CACHE_MIB << 20) / one->kv_page;
+    fit = fit < most ? fit : most;
+    *out = fit > context ? fit : context;
     return opt->kv_memory > 0 ? budget_pages(opt, one, out, err) : PV_OK;
 }
 

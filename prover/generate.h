@@ -2,8 +2,10 @@
  *
  *   generate_source.c  which statements there are, in which order; fetched block by block
  *   generate_intake.c  what is known of a statement before Lean is asked: filters, split, shard
- *   generate_item.c    one statement's way: opened, cheap tactics, search, shortening, usage, contradiction
- *   generate_judge.c   found proofs judged many at once, in fresh processes; then they are rows
+ *   generate_item.c    one statement's way: opened, cheap tactics, search, shortening, usage, reduction, contradiction
+ *   generate_reduce.c  lists of lemmas in a proof, made shorter
+ *   generate_judge.c   found proofs judged (judge_queue.h); then they are rows
+ *   generate_list.c    statements only named, for --list
  *   generate_yield.c   rows written and counted; progress, report
  *
  * Everything runs on the session's loop. Callbacks only note an answer; the owner's turn (generate_*_turn) goes on with it. */
@@ -12,9 +14,11 @@
 
 #include "data_file.h"
 #include "fixed_policy.h"
+#include "judge_queue.h"
 #include "key_set.h"
 #include "policy_choice.h"
 #include "quest.h"
+#include "usage.h"
 
 typedef struct generator generator;
 
@@ -24,6 +28,9 @@ typedef struct generate_block {
     char *module;         /* the library's module, or the file                 */
     uint64_t skip, limit; /* library                                   */
     char *text, *name;    /* file: the theorem's text and name; NULL   */
+    /* file: a row of our own says where its statement came from; else NULL */
+    char *origin, *mutation; /* the theorem's name, what made the statement of it */
+    pv_key root;
     uint64_t order;
     bool fetched;
     size_t waiting; /* statements that have no row yet                 */
@@ -47,9 +54,12 @@ typedef enum generate_stage {
     GENERATE_SEARCH,
     GENERATE_SHORTEN,
     GENERATE_USAGE,
+    GENERATE_REDUCE,
     GENERATE_EXTRA,
     GENERATE_ENDING,
 } generate_stage;
+
+enum { GENERATE_ROUNDS = 3 }; /* in which lists of lemmas are made shorter */
 
 typedef struct generate_item {
     generator *g;
@@ -59,16 +69,18 @@ typedef struct generate_item {
     bool pending; /* a question to Lean is out */
     pv_error failure;
     theorem_list opened;
-    quest cheap, main, shorten;
-    fixed_policy cheap_tactics, pieces;
+    quest cheap, main, shorten, reduce[GENERATE_ROUNDS];
+    search_premises_policy premises; /* of the main search */
+    fixed_policy cheap_tactics, pieces, reductions[GENERATE_ROUNDS];
+    size_t rounds; /* of reduction, begun */
     lean_known_failure *known;
     size_t known_count, known_capacity;
     quest *proved;    /* whose proof is at hand; NULL */
+    quest *unreduced; /* the same before lists of lemmas were made shorter */
     char *proof;      /* its text */
     size_t found;     /* steps of the proof that the search found */
     unsigned selfish; /* proofs refused because they use the theorem itself */
-    bool uses_itself;
-    json_t *unused, *used;
+    usage usage;
     fixed_policy extra;    /* tactics tried last: first those that look for a contradiction */
     size_t hopeless_count; /* so many of them */
     bool contradictory;
@@ -78,13 +90,11 @@ typedef struct generate_item {
 
 /* A row that only the judge's word is missing to. */
 typedef struct generate_finished {
-    struct generate_finished *next;
+    judge_ask ask; /* first: the queue gives it back */
     json_t *row;
     char *statement, *proof;
     generate_statement *origin;
 } generate_finished;
-
-typedef struct generate_batch generate_batch; /* generate_judge.c */
 
 struct generator {
     session s;
@@ -113,9 +123,7 @@ struct generator {
     generate_item *items;
     size_t item_count;
 
-    generate_finished *finished; /* for the judge */
-    size_t finished_count;
-    generate_batch *batch, *more; /* with the judge now; halves of refused ones */
+    judge_queue judge;
 
     json_t *by_source, *by_mutation, *by_filter;
     uint64_t started_ms, taken, rows, proved, cheap, open, dropped, pair_count, at_start;
@@ -141,16 +149,22 @@ void generate_statement_free(generate_statement *st);
 void generate_settle(generator *g, generate_statement *st);
 const char *generate_split(pv_key root);
 
+/* generate_list.c: --list instead of trying. True when a statement was written. */
+bool generate_list_turn(generator *g);
+
 /* generate_item.c */
 bool generate_item_turn(generate_item *item);
 /* Cancels what it does; true once it holds nothing. */
 bool generate_item_end(generate_item *item);
 
+/* generate_reduce.c: what to try for shorter lists in the proof at hand, whose usage is known (*out starts out zero). False: its
+ * lists hold no more than they need, or memory is short. */
+bool generate_reduce_gather(const generate_item *item, fixed_policy *out);
+
 /* generate_judge.c */
+void generate_judge_start(generator *g); /* once the header is known */
 void generate_judge_add(generator *g, generate_finished *f);
 bool generate_judge_turn(generator *g);
-bool generate_judge_over(const generator *g);
-void generate_judge_release(generator *g); /* after the judge is closed */
 
 /* generate_yield.c */
 json_t *generate_row(const generator *g, const char *kind, const generate_statement *st);

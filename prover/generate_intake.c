@@ -63,7 +63,7 @@ void generate_settle(generator *g, generate_statement *st)
 {
     generate_block *block = st->block;
     generate_statement_free(st);
-    if (--block->waiting == 0 && g->failure.status == PV_OK) {
+    if (--block->waiting == 0 && g->failure.status == PV_OK && !g->opt->list) {
         finish_block(g, block);
     }
 }
@@ -76,7 +76,8 @@ static generate_statement *copy_statement(const lean_statement *from, const char
         return NULL;
     }
     st->text = pv_strdup(from->text);
-    st->mutation = pv_strdup(from->kind);
+    bool itself = block->origin != NULL && strcmp(from->kind, "theorem") == 0;
+    st->mutation = pv_strdup(itself ? block->mutation : from->kind);
     st->name = pv_strdup(name);
     st->key = from->key;
     st->root = root;
@@ -170,7 +171,9 @@ static bool is_chosen(const generator *g, const lean_library_theorem *thm, size_
 static void take_theorem(generator *g, generate_block *block, const lean_library_theorem *thm,
                          const pv_key *key)
 {
-    const char *name = block->name != NULL ? block->name : thm->name;
+    const char *name = block->origin != NULL ? block->origin
+                       : block->name != NULL ? block->name
+                                             : thm->name;
     if (!matches(g->opt->pattern, name)) {
         return;
     }
@@ -179,6 +182,7 @@ static void take_theorem(generator *g, generate_block *block, const lean_library
     if (thm->statement_count > 0 && strcmp(thm->statements[0].kind, "theorem") == 0) {
         root = thm->statements[0].key;
     }
+    root = block->origin != NULL ? block->root : root;
     for (size_t i = 0; i < thm->statement_count; i++) {
         if (is_chosen(g, thm, i)) {
             take_statement(g, block, name, root, &thm->statements[i]);
@@ -192,7 +196,7 @@ void generate_take_library(generator *g, generate_block *block, const lean_libra
     for (size_t i = 0; i < library->theorem_count; i++) {
         take_theorem(g, block, &library->theorems[i], block->text != NULL ? &library->key : NULL);
     }
-    if (--block->waiting == 0 && g->failure.status == PV_OK) {
+    if (--block->waiting == 0 && g->failure.status == PV_OK && !g->opt->list) {
         finish_block(g, block);
     }
 }

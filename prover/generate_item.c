@@ -1,6 +1,6 @@
 /* One statement's way. Each stage ends when its search is over or its question answered; the next turn goes on.
  *
- *   OPENING -> CHEAP -> CHEAP_END -> SEARCH -> SHORTEN -> USAGE -> EXTRA -> ENDING
+ *   OPENING -> CHEAP -> CHEAP_END -> SEARCH -> SHORTEN -> USAGE -> REDUCE -> USAGE -> EXTRA -> ENDING
  *                \______________________________________/ ^
  *                  a proof; one that uses the theorem itself goes back to where it was found        */
 #include "data_row.h"
@@ -8,6 +8,7 @@
 #include "generate.h"
 
 #include "lean_session.h"
+#include "lemma_list.h"
 #include "pv_clock.h"
 #include "pv_mem.h"
 
@@ -20,6 +21,8 @@ enum {
     SHORTEN_SECONDS = 10,
 };
 
+static const char SELFISH[] = "it uses the theorem itself";
+
 static const double SHORTEN_LEAN_SECONDS = 3;
 
 /* ---- the end of an item ---- */
@@ -29,14 +32,16 @@ static void forget(generate_item *item)
     theorem_list_release(&item->opened);
     fixed_policy_release(&item->cheap_tactics);
     fixed_policy_release(&item->pieces);
+    for (size_t i = 0; i < GENERATE_ROUNDS; i++) {
+        fixed_policy_release(&item->reductions[i]);
+    }
     for (size_t i = 0; i < item->known_count; i++) {
         pv_free(item->known[i].tactic);
         pv_free(item->known[i].message);
     }
     pv_free(item->known);
     pv_free(item->proof);
-    json_decref(item->unused);
-    json_decref(item->used);
+    usage_release(&item->usage);
     json_decref(item->more_failed);
     json_decref(item->more_alternatives);
     fixed_policy_release(&item->extra);
@@ -55,12 +60,21 @@ static void count_search(generator *g, const quest *q)
     }
 }
 
+/* A question to Lean is out. */
+static bool is_pending(const generate_item *item)
+{
+    return item->pending || item->usage.pending;
+}
+
 /* The searches are over; what is in flight comes home. */
 static bool turn_ending(generate_item *item)
 {
     bool cheap = quest_end(&item->cheap), main = quest_end(&item->main),
-         shorten = quest_end(&item->shorten);
-    if (!cheap || !main || !shorten || item->pending) {
+         shorten = quest_end(&item->shorten), reduce = true;
+    for (size_t i = 0; i < GENERATE_ROUNDS; i++) {
+        reduce = quest_end(&item->reduce[i]) && reduce;
+    }
+    if (!cheap || !main || !shorten || !reduce || is_pending(item)) {
         return false;
     }
     if (item->statement != NULL) {
@@ -75,6 +89,9 @@ static void end_item(generate_item *item)
     count_search(item->g, &item->cheap);
     count_search(item->g, &item->main);
     count_search(item->g, &item->shorten);
+    for (size_t i = 0; i < GENERATE_ROUNDS; i++) {
+        count_search(item->g, &item->reduce[i]);
+    }
     item->stage = GENERATE_ENDING;
 }
 
@@ -86,8 +103,9 @@ bool generate_item_end(generate_item *item)
     if (item->pending) {
         lean_cancel(item->g->s.pool, item->ticket);
     }
+    usage_cancel(&item->usage, item->g->s.pool);
     item->stage = GENERATE_ENDING;
-    if (item->statement != NULL && !item->pending) {
+    if (item->statement != NULL && !is_pending(item)) {
         generate_statement_free(item->statement); /* it has no row: the next run does it again */
         item->statement = NULL;
     }
@@ -232,54 +250,14 @@ static bool take_proof(generate_item *item, quest *q)
 
 /* ---- usage ---- */
 
-/* The name itself, or a lemma that Lean made of it (`foo._simp_1`). */
-static bool is_source(const char *used, const char *name)
-{
-    size_t n = strlen(name);
-    return strncmp(used, name, n) == 0 && (used[n] == '\0' || strncmp(used + n, "._", 2) == 0);
-}
-
-static void on_usage(void *user, lean_ticket t, const lean_library *library,
-                     const pv_error *failure)
-{
-    generate_item *item = user;
-    (void)t;
-    item->pending = false;
-    if (failure != NULL) {
-        item->failure = *failure;
-        return;
-    }
-    item->uses_itself = false;
-    json_decref(item->unused);
-    json_decref(item->used);
-    item->unused = json_array();
-    item->used = json_array();
-    for (size_t i = 0; i < library->unused_count; i++) {
-        json_array_append_new(item->unused, json_string(library->unused[i]));
-    }
-    for (size_t i = 0; i < library->used_count; i++) {
-        json_array_append_new(item->used, json_string(library->used[i]));
-        item->uses_itself = item->uses_itself || is_source(library->used[i], item->statement->name);
-    }
-}
-
 static void ask_usage(generate_item *item)
 {
-    pv_buf text = {0};
     pv_error err = {0};
-    data_text_theorem(&text, "statement", item->statement->text, item->proof);
-    lean_library_request request = {
-        .kind = LEAN_USAGE, .text = pv_buf_text(&text), .name = "statement", .deadline_ms = 30000};
     item->stage = GENERATE_USAGE;
-    item->pending = true;
-    pv_error_clear(&item->failure);
-    if (!pv_buf_ok(&text) ||
-        lean_library_ask(item->g->env, &request, &item->ticket, on_usage, item, &err) != PV_OK) {
-        item->pending = false;
-        pv_fail(&err, PV_E_NOMEM, "out of memory");
+    if (usage_ask(&item->usage, item->g->env, item->statement->text, item->proof,
+                  item->statement->name, &err) != PV_OK) {
         fail_item(item, &err);
     }
-    pv_buf_release(&text);
 }
 
 /* ---- shortening ---- */
@@ -367,19 +345,24 @@ static bool gather_pieces(generate_item *item)
     return ok;
 }
 
+static search_options shorten_options(const generate_item *item)
+{
+    return (search_options){.statement = item->statement->text,
+                            .alpha = -1,
+                            .width = PIECES_MAX + 16,
+                            .window = 1,
+                            .nodes_max = SHORTEN_NODES,
+                            .expansions_max = 4 * item->found + 4,
+                            .lean_seconds_max = SHORTEN_LEAN_SECONDS,
+                            .wall_seconds_max = SHORTEN_SECONDS,
+                            .seed = item->g->opt->seed};
+}
+
 /* A breadth-first search among the proof's own pieces: a proof that it finds has no more depth than needed. What it tries is
  * tried by Lean, so a step that is left out is left out rightly. */
 static void start_shortening(generate_item *item)
 {
-    search_options how = {.statement = item->statement->text,
-                          .alpha = -1,
-                          .width = PIECES_MAX + 8,
-                          .window = 1,
-                          .nodes_max = SHORTEN_NODES,
-                          .expansions_max = 4 * item->found + 4,
-                          .lean_seconds_max = SHORTEN_LEAN_SECONDS,
-                          .wall_seconds_max = SHORTEN_SECONDS,
-                          .seed = item->g->opt->seed};
+    search_options how = shorten_options(item);
     if (!gather_pieces(item)) {
         pv_fail(&item->failure, PV_E_NOMEM, "out of memory");
         fail_item(item, &item->failure);
@@ -422,10 +405,33 @@ static void set_provenance(const generate_item *item, json_t *row)
             lean_pool_lean_version(g->s.pool) == NULL ? "?" : lean_pool_lean_version(g->s.pool),
             "policy", g->choice.policy.ops->name, "seed", (json_int_t)opt->seed, "budget", "nodes",
             (json_int_t)opt->generate_nodes, "expansions", (json_int_t)opt->expansions,
-            "lean_seconds", opt->generate_lean_seconds, "width", (json_int_t)opt->generate_width,
-            "used", item->used, "seconds", (double)(pv_clock_ms() - item->started_ms) / 1000,
+            "lean_seconds", opt->generate_lean_seconds, "width",
+            (json_int_t)policy_choice_width(&g->choice, opt->generate_width_given,
+                                            opt->generate_width),
+            "used", item->usage.used, "seconds", (double)(pv_clock_ms() - item->started_ms) / 1000,
             "lean_seconds", stats.lean_seconds, "tactics", (json_int_t)stats.tactics, "states",
             (json_int_t)stats.nodes));
+}
+
+/* What a shorter list has replaced is no alternative to it. */
+static void drop_unreduced(const generate_item *item, json_t *alternatives)
+{
+    if (item->unreduced == NULL || item->unreduced == item->proved) {
+        return;
+    }
+    json_t *steps = data_row_steps(item->unreduced->run);
+    for (size_t i = json_array_size(alternatives); i-- > 0;) {
+        const char *tactic = text_of(json_array_get(alternatives, i), "tactic");
+        lemma_list list;
+        bool replaced = false;
+        for (size_t k = 0; k < json_array_size(steps) && lemma_list_find(&list, tactic); k++) {
+            replaced = replaced || strcmp(text_of(json_array_get(steps, k), "tactic"), tactic) == 0;
+        }
+        if (replaced) {
+            json_array_remove(alternatives, i);
+        }
+    }
+    json_decref(steps);
 }
 
 static json_t *proof_row(const generate_item *item)
@@ -442,6 +448,7 @@ static json_t *proof_row(const generate_item *item)
             data_row_sides(all[i]->run, steps, (size_t)item->g->opt->negatives, &sides);
         }
     }
+    drop_unreduced(item, sides.alternatives);
     bool cheap = json_array_size(steps) == 1 &&
                  fixed_policy_is_cheap(text_of(json_array_get(steps, 0), "tactic"));
     json_object_set_new(row, "cheap", json_boolean(cheap));
@@ -455,7 +462,7 @@ static json_t *proof_row(const generate_item *item)
     json_object_set_new(row, "alternatives", sides.alternatives);
     json_object_set_new(row, "solved", sides.solved);
     json_object_set_new(row, "trail", sides.trail);
-    json_object_set(row, "unused", item->unused);
+    json_object_set(row, "unused", item->usage.unused);
     set_provenance(item, row);
     return row;
 }
@@ -586,19 +593,69 @@ static bool turn_extra(generate_item *item)
     return true;
 }
 
+/* ---- lists of lemmas ---- */
+
+/* True when a search for shorter lists has begun. */
+static bool start_reducing(generate_item *item)
+{
+    search_options how = shorten_options(item);
+    size_t n = item->rounds;
+    if (n == GENERATE_ROUNDS || item->proved == &item->cheap || item->g->opt->no_shorten ||
+        !generate_reduce_gather(item, &item->reductions[n])) {
+        return false;
+    }
+    item->unreduced = n == 0 ? item->proved : item->unreduced;
+    item->rounds++;
+    if (start_quest(item, &item->reduce[n], fixed_policy_table(&item->reductions[n]), &how)) {
+        item->stage = GENERATE_REDUCE;
+    }
+    return true;
+}
+
+/* The rounds are over. A shorter list may be used otherwise. */
+static void end_reducing(generate_item *item)
+{
+    if (item->proved == item->unreduced) {
+        start_extra(item);
+    } else {
+        ask_usage(item);
+    }
+}
+
+static bool turn_reduce(generate_item *item)
+{
+    quest *q = &item->reduce[item->rounds - 1];
+    if (!quest_ready(q)) {
+        return false;
+    }
+    search_state state = quest_pump(q);
+    if (state == SEARCH_RUNNING) {
+        return true;
+    }
+    if (state != SEARCH_PROVED || steps_of(q) > steps_of(item->proved)) {
+        end_reducing(item);
+    } else if (take_proof(item, q) && !start_reducing(item)) {
+        end_reducing(item);
+    }
+    return true;
+}
+
 /* ---- what a proof uses ---- */
 
 /* A proof by the theorem itself does not count: the search goes on without its last step. */
 static void refuse_selfish(generate_item *item)
 {
     quest *q = item->proved;
-    if (q == &item->shorten) {
-        if (take_proof(item, &item->main)) {
+    bool reduced = item->unreduced != NULL && q != item->unreduced;
+    if (q == &item->shorten || reduced) {
+        if (take_proof(item, reduced ? item->unreduced : &item->main)) {
             ask_usage(item);
         }
         return;
     }
     item->proved = NULL;
+    item->premises.no_simp = item->premises.no_simp || strstr(item->proof, "simp") != NULL;
+    item->premises.no_grind = item->premises.no_grind || strstr(item->proof, "grind") != NULL;
     if (++item->selfish > SELFISH_MAX && q == &item->main) {
         drop_item(item, "self", "proved only by the theorem that it comes from");
         return;
@@ -609,14 +666,14 @@ static void refuse_selfish(generate_item *item)
 
 static bool turn_usage(generate_item *item)
 {
-    if (item->pending) {
+    if (item->usage.pending) {
         return false;
     }
-    if (item->failure.status != PV_OK) {
-        fail_item(item, &item->failure);
-    } else if (item->uses_itself) {
+    if (item->usage.failure.status != PV_OK) {
+        fail_item(item, &item->usage.failure);
+    } else if (item->usage.itself) {
         refuse_selfish(item);
-    } else {
+    } else if (item->rounds > 0 || !start_reducing(item)) {
         start_extra(item);
     }
     return true;
@@ -624,13 +681,26 @@ static bool turn_usage(generate_item *item)
 
 /* ---- the search ---- */
 
+/* Whether such a tactic proved the statement by the theorem itself: a lemma with an attribute for it. */
+static bool is_selfish(const generate_item *item, const char *tactic)
+{
+    for (size_t i = 0; i < item->known_count; i++) {
+        const lean_known_failure *known = &item->known[i];
+        if (strcmp(known->message, SELFISH) == 0 && strstr(known->tactic, tactic) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void start_search(generate_item *item)
 {
     const options *opt = item->g->opt;
     search_options how = {
         .statement = item->statement->text,
         .alpha = opt->alpha == 0 ? -1 : opt->alpha,
-        .width = (uint32_t)opt->generate_width,
+        .width =
+            policy_choice_width(&item->g->choice, opt->generate_width_given, opt->generate_width),
         .window = 1,
         .nodes_max = opt->generate_nodes,
         .expansions_max = opt->expansions,
@@ -640,7 +710,11 @@ static void start_search(generate_item *item)
         .depth_max = (uint32_t)opt->depth,
         .seed = opt->seed,
     };
-    if (start_quest(item, &item->main, item->g->choice.policy, &how)) {
+    search_policy policy =
+        policy_choice_without(&item->g->choice, &item->premises, item->statement->name);
+    item->premises.no_simp = is_selfish(item, "simp");
+    item->premises.no_grind = is_selfish(item, "grind");
+    if (start_quest(item, &item->main, policy, &how)) {
         item->stage = GENERATE_SEARCH;
     }
 }
@@ -656,9 +730,7 @@ static void note_known(void *user, const search_edge_view *edge)
     }
     lean_known_failure *known = &item->known[item->known_count];
     known->tactic = pv_strdup(edge->tactic);
-    known->message = pv_strdup(selfish                 ? "it uses the theorem itself"
-                               : edge->message == NULL ? ""
-                                                       : edge->message);
+    known->message = pv_strdup(selfish ? SELFISH : edge->message == NULL ? "" : edge->message);
     if (known->tactic == NULL || known->message == NULL) {
         pv_free(known->tactic);
         pv_free(known->message);
@@ -774,6 +846,8 @@ bool generate_item_turn(generate_item *item)
         return turn_shorten(item);
     case GENERATE_USAGE:
         return turn_usage(item);
+    case GENERATE_REDUCE:
+        return turn_reduce(item);
     case GENERATE_EXTRA:
         return turn_extra(item);
     case GENERATE_ENDING:

@@ -175,12 +175,35 @@ static bool name_in(const char *text, char *name, size_t max)
         found = strncmp(line, "lemma ", 6) == 0 ? line + 6 : found;
     }
     size_t n = found == NULL ? 0 : strcspn(found, " \n\t:({[⦃");
+    n -= n > 0 && found[n] == '{' && found[n - 1] == '.'; /* "name.{u}" */
     if (n == 0 || n >= max) {
         return false;
     }
     memcpy(name, found, n);
     name[n] = '\0';
     return true;
+}
+
+/* A row of our own keeps its source: the theorem that a proof must not use, and the split, go by it. */
+static pv_status take_origin(generator *g, const json_t *row, pv_error *err)
+{
+    const json_t *from = json_object_get(row, "source");
+    const char *name = json_string_value(json_object_get(from, "name")),
+               *module = json_string_value(json_object_get(from, "library")),
+               *mutation = json_string_value(json_object_get(from, "mutation")),
+               *root = json_string_value(json_object_get(from, "root"));
+    generate_block *block = &g->blocks[g->block_count - 1];
+    if (name == NULL || module == NULL || mutation == NULL || root == NULL ||
+        !pv_key_parse(root, &block->root)) {
+        return PV_OK;
+    }
+    pv_free(block->module);
+    block->module = pv_strdup(module);
+    block->origin = pv_strdup(name);
+    block->mutation = pv_strdup(mutation);
+    return block->module == NULL || block->origin == NULL || block->mutation == NULL
+               ? pv_fail(err, PV_E_NOMEM, "out of memory")
+               : PV_OK;
 }
 
 /* A statement from a row as `theorem NAME ... := by sorry`. False when the row has none. */
@@ -220,6 +243,7 @@ static pv_status take_statement_row(void *user, const json_t *row, pv_error *err
     pv_status status = PV_OK;
     if (statement_of_row(row, &text, name, sizeof name)) {
         status = add_text(r->g, r->path, name, text.data, text.len, err);
+        status = status == PV_OK ? take_origin(r->g, row, err) : status;
     } else {
         r->unreadable++;
     }
@@ -421,6 +445,8 @@ void generate_source_release(generator *g)
         pv_free(g->blocks[i].module);
         pv_free(g->blocks[i].text);
         pv_free(g->blocks[i].name);
+        pv_free(g->blocks[i].origin);
+        pv_free(g->blocks[i].mutation);
     }
     pv_free(g->blocks);
     while (g->queue != NULL) {

@@ -38,6 +38,9 @@ json_t *generate_row(const generator *g, const char *kind, const generate_statem
 
 void generate_drop(generator *g, generate_statement *st, const char *filter, const char *reason)
 {
+    if (g->opt->list) {
+        return;
+    }
     json_t *row = generate_row(g, "dropped", st);
     json_object_set_new(row, "filter", json_string(filter));
     if (reason != NULL) {
@@ -177,7 +180,7 @@ void generate_progress(generator *g)
              (unsigned long long)g->rows, (double)now / minutes, (unsigned long long)g->proved,
              (unsigned long long)g->cheap, (unsigned long long)g->open,
              (unsigned long long)g->dropped, (unsigned long long)g->pair_count,
-             (unsigned long long)g->finished_count, g->block_count - g->next_block, g->block_count);
+             (unsigned long long)g->judge.count, g->block_count - g->next_block, g->block_count);
     progress_line(line);
 }
 

@@ -3,6 +3,7 @@
 #include "device.h"
 #include "engine_detokenizer.h"
 #include "engine_thread.h"
+#include "fixed_policy.h"
 #include "prompt.h"
 #include "prover_json.h"
 #include "pv_hash.h"
@@ -11,10 +12,15 @@
 
 #include <string.h>
 
+/* Of a closing tactic: less than any tactic that the model means. It ends a state or fails, so its weight orders nothing else. */
+static const double CLOSER_LOGPROB = -30;
+
 struct model_policy {
     const options *opt;
     char *header;
     prover_json format;
+    engine_sampling sampling;
+    uint32_t max_tokens;
     engine_model *model;
     engine_encoder *encoder;
     engine_thread *thread;
@@ -38,6 +44,7 @@ typedef struct request {
     uint32_t wasted; /* tokens of samples that gave no tactic */
     sample *samples;
     size_t count;
+    fixed_policy closers; /* tried behind the model's tactics; empty but for the mixed policy */
     pv_error failure;
 } request;
 
@@ -137,13 +144,14 @@ static void request_free(request *r)
         pv_free(r->samples[i].tactic);
     }
     pv_free(r->samples);
+    fixed_policy_release(&r->closers);
     pv_free(r);
 }
 
 /* Tokens that gave no tactic are paid for too: they come as an empty candidate, which the search counts and does not try. */
 static void deliver(request *r)
 {
-    search_candidate *candidates = pv_calloc(r->count + 1, sizeof *candidates);
+    search_candidate *candidates = pv_calloc(r->count + r->closers.count + 1, sizeof *candidates);
     size_t n = 0;
     if (candidates == NULL) {
         pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
@@ -151,6 +159,9 @@ static void deliver(request *r)
         for (; n < r->count; n++) {
             const sample *s = &r->samples[n];
             candidates[n] = (search_candidate){s->tactic, s->logprob, s->tokens};
+        }
+        for (size_t i = 0; i < r->closers.count; i++) {
+            candidates[n++] = (search_candidate){r->closers.tactics[i], CLOSER_LOGPROB, 0};
         }
         candidates[n++] = (search_candidate){"", 0, r->wasted};
     }
@@ -246,9 +257,8 @@ static pv_status submit(model_policy *p, const search_policy_request *q, request
         .prefix = prompt->ids,
         .prefix_len = prompt->len,
         .samples = q->wanted,
-        .max_tokens = (uint32_t)p->opt->max_tokens,
-        .sampling = {(float)p->opt->temperature, (uint32_t)p->opt->top_k, (float)p->opt->top_p,
-                     (float)p->opt->min_p},
+        .max_tokens = p->max_tokens,
+        .sampling = p->sampling,
         .seed = q->seed,
         .key = pv_hash_bytes(prompt->ids, prompt->len * sizeof *prompt->ids, 0),
         .stops = &stop,
@@ -259,24 +269,34 @@ static pv_status submit(model_policy *p, const search_policy_request *q, request
     return engine_thread_submit(p->thread, &wanted, &r->id, err);
 }
 
-static pv_status propose(void *self, const search_policy_request *q, pv_error *err)
+static pv_status ask(model_policy *p, const search_policy_request *q, bool mixed, pv_error *err)
 {
-    model_policy *p = self;
     engine_tokens prompt = {0};
     pv_status status = p->format.kind == PROVER_JSON_STATE ? state_prompt(p, q, &prompt, err)
                                                            : proof_prompt(p, q, &prompt, err);
     request *r = status == PV_OK ? request_new(p, q) : NULL;
-    if (status == PV_OK && r == NULL) {
+    bool whole = r != NULL && (!mixed || fixed_policy_add_cheap(&r->closers, q->goals[0]));
+    if (status == PV_OK && !whole) {
         status = pv_fail(err, PV_E_NOMEM, "out of memory");
     }
     if (status == PV_OK) {
         status = submit(p, q, r, &prompt, err);
-        if (status != PV_OK) {
-            request_free(r);
-        }
+    }
+    if (status != PV_OK && r != NULL) {
+        request_free(r);
     }
     engine_tokens_release(&prompt);
     return status;
+}
+
+static pv_status propose(void *self, const search_policy_request *q, pv_error *err)
+{
+    return ask(self, q, false, err);
+}
+
+static pv_status propose_mixed(void *self, const search_policy_request *q, pv_error *err)
+{
+    return ask(self, q, true, err);
 }
 
 static void cancel(void *self, uint64_t ticket)
@@ -305,6 +325,13 @@ model_parts model_policy_parts(model_policy *p)
 search_policy model_policy_table(model_policy *policy)
 {
     static const search_policy_ops ops = {"model", propose, cancel};
+    search_policy table = {&ops, policy};
+    return table;
+}
+
+search_policy model_policy_mixed_table(model_policy *policy)
+{
+    static const search_policy_ops ops = {"mixed", propose_mixed, cancel};
     search_policy table = {&ops, policy};
     return table;
 }
@@ -343,8 +370,43 @@ static pv_status open_thread(model_policy *p, uv_loop_t *loop, pv_error *err)
                            : status;
 }
 
+/* The command line goes before prover.json, and that before the option's default. */
+static double choose(bool given, double option, double said)
+{
+    return given || said < 0 ? option : said;
+}
+
+static void choose_sampling(model_policy *p)
+{
+    const options *opt = p->opt;
+    const prover_json *said = &p->format;
+    p->max_tokens =
+        (uint32_t)choose(opt->max_tokens_given, (double)opt->max_tokens, said->max_tokens);
+    p->sampling = (engine_sampling){
+        .temperature = (float)choose(opt->temperature_given, opt->temperature, said->temperature),
+        .top_k = (uint32_t)choose(opt->top_k_given, (double)opt->top_k, said->top_k),
+        .top_p = (float)choose(opt->top_p_given, opt->top_p, said->top_p),
+        .min_p = (float)choose(opt->min_p_given, opt->min_p, said->min_p),
+    };
+}
+
+uint32_t model_policy_samples(const model_policy *policy)
+{
+    return policy->format.samples < 0 ? 0 : (uint32_t)policy->format.samples;
+}
+
+engine_sampling model_policy_sampling(const model_policy *policy)
+{
+    return policy->sampling;
+}
+
+void model_policy_stats(model_policy *policy, engine_stats *out)
+{
+    engine_thread_stats(policy->thread, out);
+}
+
 pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *opt,
-                            const char *header, pv_error *err)
+                            const char *dir, const char *header, pv_error *err)
 {
     model_policy *p = pv_calloc(1, sizeof *p);
     if (p == NULL) {
@@ -352,9 +414,12 @@ pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *
     }
     p->opt = opt;
     p->header = pv_strdup(header);
-    pv_status status = engine_model_open(&p->model, opt->model, 0, err);
+    pv_status status = engine_model_open(&p->model, dir, 0, err);
     if (status == PV_OK) {
-        status = prover_json_read(&p->format, opt->model, p->model->has_chat, err);
+        status = prover_json_read(&p->format, dir, p->model->has_chat, err);
+    }
+    if (status == PV_OK) {
+        choose_sampling(p);
     }
     if (status == PV_OK) {
         status = engine_encoder_new(&p->encoder, p->model->tokenizer, err);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 struct model_writer {
+    model_policy *policy;
     model_parts parts;
     const options *opt;
     const char *prompt;
@@ -46,8 +47,7 @@ static pv_status submit(model_writer *m, const writer_request *q, const engine_t
         .prefix_len = prompt->len,
         .samples = q->samples,
         .max_tokens = (uint32_t)m->opt->whole_tokens,
-        .sampling = {(float)m->opt->temperature, (uint32_t)m->opt->top_k, (float)m->opt->top_p,
-                     (float)m->opt->min_p},
+        .sampling = model_policy_sampling(m->policy),
         .seed = q->seed,
         .first_sample = (uint32_t)q->first,
         .key = pv_hash_bytes(prompt->ids, prompt->len * sizeof *prompt->ids, 1),
@@ -116,6 +116,7 @@ pv_status model_writer_new(model_writer **out, model_policy *policy, const optio
     if (m == NULL) {
         return pv_fail(err, PV_E_NOMEM, "out of memory");
     }
+    m->policy = policy;
     m->parts = model_policy_parts(policy);
     m->opt = opt;
     m->prompt = prompt;

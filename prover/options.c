@@ -12,7 +12,7 @@ typedef enum option_kind { FLAG, COUNT, NUMBER, TEXT, LIST } option_kind;
 typedef struct option_row {
     int commands;
     option_kind kind;
-    size_t offset; /* of the field in struct options */
+    size_t offset, given; /* of the fields in struct options */
     const char *flag, *argument, *fallback;
     double smallest, largest;
     const char *help;
@@ -20,7 +20,16 @@ typedef struct option_row {
 
 static const option_row rows[] = {
 #define X(commands, kind, field, flag, argument, fallback, smallest, largest, help)                \
-    {commands, kind, offsetof(options, field), flag, argument, fallback, smallest, largest, help},
+    {commands,                                                                                     \
+     kind,                                                                                         \
+     offsetof(options, field),                                                                     \
+     offsetof(options, field##_given),                                                             \
+     flag,                                                                                         \
+     argument,                                                                                     \
+     fallback,                                                                                     \
+     smallest,                                                                                     \
+     largest,                                                                                      \
+     help},
     OPTION_TABLE(X)
 #undef X
 };
@@ -148,6 +157,7 @@ static pv_status read_option(options *opt, int argc, char **argv, int *at, pv_er
     if (row == NULL) {
         return unknown_option(opt->command, word, n, err);
     }
+    *(bool *)((char *)opt + row->given) = true;
     if (row->kind == FLAG) {
         if (word[n] == '=') {
             return pv_fail(err, PV_E_INVALID, "%s takes no argument", row->flag);
@@ -232,34 +242,31 @@ static void put_value(const options *opt, const option_row *row, pv_buf *out)
     }
 }
 
+static bool *given_of(options *opt, const option_row *row)
+{
+    return (bool *)((char *)opt + row->given);
+}
+
 void options_visit(const options *opt, options_on_value *on_value, void *user)
 {
-    options plain = *opt;
     for (size_t i = 0; i < ROW_COUNT; i++) {
         const option_row *row = &rows[i];
-        if ((row->commands & opt->command) == 0 || row->kind == LIST) {
-            continue;
+        if ((row->commands & opt->command) != 0 && row->kind != LIST) {
+            pv_buf value = {0};
+            put_value(opt, row, &value);
+            on_value(user, row->flag, pv_buf_text(&value), *given_of((options *)opt, row));
+            pv_buf_release(&value);
         }
-        pv_buf value = {0}, fallback = {0};
-        if (row->kind == FLAG) {
-            *(bool *)field_of(&plain, row) = false;
-        } else if (set_field(&plain, row, row->fallback, NULL) != PV_OK) {
-            continue; /* the table's own values are good: a test sets them all */
-        }
-        put_value(opt, row, &value);
-        put_value(&plain, row, &fallback);
-        on_value(user, row->flag, pv_buf_text(&value), pv_buf_text(&fallback));
-        pv_buf_release(&value);
-        pv_buf_release(&fallback);
     }
 }
 
-pv_status options_set(options *opt, const char *flag, const char *value, pv_error *err)
+pv_status options_set(options *opt, const char *flag, const char *value, bool given, pv_error *err)
 {
     const option_row *row = find_row(opt->command, flag, strlen(flag));
     if (row == NULL || row->kind == LIST) {
         return pv_fail(err, PV_E_INVALID, "unknown option %s", flag);
     }
+    *given_of(opt, row) = given;
     if (row->kind == FLAG) {
         *(bool *)field_of(opt, row) = strcmp(value, "true") == 0;
         return PV_OK;

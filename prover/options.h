@@ -42,6 +42,8 @@ enum {
       0, 0, "imports and commands that the text stands on")                                        \
     X(FOR_GENERATE, TEXT, output, "-o", "OUT.jsonl", "", 0, 0,                                     \
       "the file that rows are appended to; what is there already is not done again")               \
+    X(FOR_GENERATE, FLAG, list, "--list", NULL, "", 0, 0,                                          \
+      "only name the statements that would be tried, a row each (without -o on stdout)")           \
     X(FOR_GENERATE, LIST, library, "--library", "MODULE", "", 0, 0,                                \
       "the theorems of this module and those below it (may be given several times)")               \
     X(FOR_GENERATE, TEXT, pattern, "--pattern", "GLOB", "*", 0, 0,                                 \
@@ -98,7 +100,7 @@ enum {
     X(FOR_GENERATE, NUMBER, generate_lean_seconds, "--lean-seconds", "SECONDS", "1", 0, 1e7,       \
       "time inside Lean for each statement (0: no limit)")                                         \
     X(FOR_GENERATE, COUNT, generate_width, "--width", "N", "48", 1, 10000,                         \
-      "candidates asked for in each state")                                                        \
+      "candidates asked for in each state (a model may say another default)")                      \
     X(FOR_GENERATE, NUMBER, generate_tactic_timeout, "--tactic-timeout", "SECONDS", "4", 0.1, 1e6, \
       "wall time of one tactic; Lean is killed past it")                                           \
     X(FOR_GENERATE, COUNT, generate_heartbeats, "--heartbeats", "N", "5000", 0, 1e9,               \
@@ -118,9 +120,12 @@ enum {
     X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
       "seed of every choice")                                                                      \
     X(FOR_SEARCH, TEXT, policy, "--policy", "NAME", "", 0, 0,                                      \
-      "where tactics come from: portfolio, model (default: model when --model is given)")          \
-    X(FOR_SEARCH, TEXT, model, "--model", "DIR", "", 0, 0,                                         \
-      "a checkpoint folder in Hugging Face layout")                                                \
+      "where tactics come from: model, mixed, premises, portfolio (default: model where there is " \
+      "one)")                                                                                      \
+    X(FOR_SEARCH, TEXT, premises, "--premises", "FILE.jsonl", "", 0, 0,                            \
+      "the lemmas that --policy premises proposes: rows with `name` and `statement`")              \
+    X(FOR_SEARCH | FOR_DOCTOR, TEXT, model, "--model", "DIR", "", 0, 0,                            \
+      "a checkpoint folder in Hugging Face layout (default: PROVER_MODEL, else the shipped one)")  \
     X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \
       "how the prompt is dressed: raw, chat, prover-v2-noncot, prover-v2-cot")                     \
     X(FOR_COMPLETE, COUNT, samples, "--samples", "N", "1", 1, 100000, "completions of the prompt") \
@@ -140,12 +145,12 @@ enum {
     X(FOR_DEVICE, TEXT, device, "--device", "auto|cpu|cuda[:N]", "auto", 0, 0,                     \
       "what computes; auto: a GPU where one answers and the model fits, else the CPU")             \
     X(FOR_DEVICE, NUMBER, kv_memory, "--kv-memory", "GIB", "0", 0, 1e6,                            \
-      "cache of keys and values (0: what the GPU has left; on the CPU one whole context)")         \
+      "cache of keys and values (0: what the GPU has left; on the CPU a context, or 256 MiB)")     \
     X(FOR_DEVICE, COUNT, threads, "--threads", "N", "0", 0, 1024,                                  \
       "threads of the CPU backend (0: one for each core)")                                         \
     X(FOR_SEARCH, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1, "length normalisation of the score") \
     X(FOR_PROVE | FOR_BENCH, COUNT, width, "--width", "N", "64", 1, 10000,                         \
-      "candidates asked for in each state")                                                        \
+      "candidates asked for in each state (a model may say another default)")                      \
     X(FOR_PROVE | FOR_BENCH, COUNT, window, "--window", "N", "4", 1, 1024,                         \
       "states expanded at the same time (part of what determines a search)")                       \
     X(FOR_SEARCH, COUNT, depth, "--depth", "N", "128", 1, 100000, "longest path of tactics")       \
@@ -176,12 +181,13 @@ typedef struct options {
     const char **arguments; /* what is not an option; argument_count, borrowed from argv */
     size_t argument_count;
     bool help;
-#define FIELD_FLAG(name)              bool name;
-#define FIELD_COUNT(name)             uint64_t name;
-#define FIELD_NUMBER(name)            double name;
-#define FIELD_TEXT(name)              const char *name; /* borrowed from argv; "" when not given */
-#define FIELD_LIST(name)              option_list name;
-#define X(commands, kind, field, ...) FIELD_##kind(field)
+#define FIELD_FLAG(name)   bool name;
+#define FIELD_COUNT(name)  uint64_t name;
+#define FIELD_NUMBER(name) double name;
+#define FIELD_TEXT(name)   const char *name; /* borrowed from argv; "" when not given */
+#define FIELD_LIST(name)   option_list name;
+#define X(commands, kind, field, ...)                                                              \
+    FIELD_##kind(field) bool field##_given; /* on the command line, not by the table */
     OPTION_TABLE(X)
 #undef X
 } options;
@@ -192,14 +198,13 @@ PV_NODISCARD pv_status options_parse(options *out, int command, int argc, char *
                                      pv_error *err);
 void options_release(options *opt);
 
-/* Calls back for each option of opt->command but lists, in the table's order: its value as text ("true" or "false" for a flag), and
- * the value that it has when it is not given. Texts are borrowed for the call. */
-typedef void options_on_value(void *user, const char *flag, const char *value,
-                              const char *fallback);
+/* Calls back for each option of opt->command but lists, in the table's order: its value as text ("true" or "false" for a flag), borrowed
+ * for the call, and whether it was given. */
+typedef void options_on_value(void *user, const char *flag, const char *value, bool given);
 void options_visit(const options *opt, options_on_value *on_value, void *user);
 
-/* Sets one option of opt->command from such a text, which is borrowed for as long as *opt lives. Fails: PV_E_INVALID. */
-PV_NODISCARD pv_status options_set(options *opt, const char *flag, const char *value,
+/* Sets one option of opt->command to such a text, which is borrowed for as long as *opt lives. Fails: PV_E_INVALID. */
+PV_NODISCARD pv_status options_set(options *opt, const char *flag, const char *value, bool given,
                                    pv_error *err);
 
 /* Appends the option list of `command`, one a line. */

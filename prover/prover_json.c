@@ -20,6 +20,45 @@ static pv_status take_text(const json_t *object, const char *key, const char *fa
     return *out == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
 }
 
+typedef struct number_row {
+    const char *key;
+    double *out;
+    double smallest, largest;
+    bool whole;
+} number_row;
+
+static pv_status take_number(const number_row *row, const json_t *object, const char *path,
+                             pv_error *err)
+{
+    const json_t *value = json_object_get(object, row->key);
+    double number = json_number_value(value);
+    *row->out = value == NULL ? -1 : number;
+    bool fits = json_is_number(value) && number >= row->smallest && number <= row->largest &&
+                (!row->whole || number == (double)(uint32_t)number);
+    return value == NULL || fits
+               ? PV_OK
+               : pv_fail(err, PV_E_INVALID, "%s: \"%s\" must be a %snumber from %.15g to %.15g",
+                         path, row->key, row->whole ? "whole " : "", row->smallest, row->largest);
+}
+
+static pv_status take_sampling(prover_json *out, const json_t *object, const char *path,
+                               pv_error *err)
+{
+    const number_row rows[] = {
+        {"samples", &out->samples, 1, 10000, true},
+        {"max_tokens", &out->max_tokens, 1, 1e7, true},
+        {"temperature", &out->temperature, 0, 100, false},
+        {"top_k", &out->top_k, 0, 1e9, true},
+        {"top_p", &out->top_p, 0, 1, false},
+        {"min_p", &out->min_p, 0, 1, false},
+    };
+    pv_status status = PV_OK;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && status == PV_OK; i++) {
+        status = take_number(&rows[i], object, path, err);
+    }
+    return status;
+}
+
 static pv_status take_fields(prover_json *out, const json_t *object, const char *path,
                              pv_error *err)
 {
@@ -38,7 +77,7 @@ static pv_status take_fields(prover_json *out, const json_t *object, const char 
     if (status == PV_OK && out->stop[0] == '\0') {
         status = pv_fail(err, PV_E_INVALID, "%s: \"stop\" must not be empty", path);
     }
-    return status;
+    return status == PV_OK ? take_sampling(out, object, path, err) : status;
 }
 
 static pv_status read_fields(prover_json *out, const char *path, pv_error *err)
@@ -60,7 +99,13 @@ static pv_status read_fields(prover_json *out, const char *path, pv_error *err)
 
 pv_status prover_json_read(prover_json *out, const char *dir, bool has_chat, pv_error *err)
 {
-    prover_json format = {.kind = PROVER_JSON_PROOF};
+    prover_json format = {.kind = PROVER_JSON_PROOF,
+                          .samples = -1,
+                          .max_tokens = -1,
+                          .temperature = -1,
+                          .top_k = -1,
+                          .top_p = -1,
+                          .min_p = -1};
     pv_buf path = {0};
     pv_buf_printf(&path, "%s/prover.json", dir);
     pv_status status;

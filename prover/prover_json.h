@@ -12,6 +12,14 @@ typedef struct prover_json {
     prover_json_kind kind;
     char *before, *after; /* around the goals' texts; STATE only */
     char *stop;           /* ends a tactic                       */
+
+    /* What the model works best with in a search: -1 where it does not say. The command line has the last word. */
+    double samples;    /* in each state */
+    double max_tokens; /* of a tactic   */
+    double temperature;
+    double top_k;
+    double top_p;
+    double min_p;
 } prover_json;
 
 /* Reads DIR/prover.json; without it: PROOF when the model has a chat template, else PV_E_INVALID with what to write.

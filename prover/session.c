@@ -1,6 +1,6 @@
 #include "session.h"
 
-#include "pv_file.h"
+#include "home.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -27,25 +27,6 @@ static void on_ticker(uv_timer_t *timer)
     }
 }
 
-/* The folder that holds lean/: beside an installed program, else the source tree it was built from. */
-static const char *find_home(char buffer[PATH_MAX])
-{
-    ssize_t n = readlink("/proc/self/exe", buffer, PATH_MAX - 64);
-    if (n > 0) {
-        buffer[n] = '\0';
-        char *slash = strrchr(buffer, '/');
-        if (slash != NULL) {
-            strcpy(slash, "/../share/prover/lean/Main.lean");
-            bool installed = pv_file_exists(buffer);
-            strcpy(slash, "/../share/prover");
-            if (installed) {
-                return buffer;
-            }
-        }
-    }
-    return PROVER_SOURCE_DIR;
-}
-
 static const char *given(const char *text)
 {
     return text[0] == '\0' ? NULL : text;
@@ -54,10 +35,9 @@ static const char *given(const char *text)
 static pv_status find_lean(session *s, pv_error *err)
 {
     char buffer[PATH_MAX];
-    const char *home = getenv("PROVER_HOME");
     lean_toolchain_search where = {
         .project = given(s->opt->lean_project),
-        .home = home != NULL ? home : find_home(buffer),
+        .home = home_find(buffer),
         .path = getenv("PATH"),
         .user_home = getenv("HOME"),
         .community_repl = given(s->opt->community_repl),

@@ -26,6 +26,7 @@ typedef struct session {
     void (*on_tick)(void *); /* every 100 ms while waiting; may be NULL             */
     void *tick_user;
     search_policy policy; /* where tactics come from; set by the command            */
+    uint32_t width;       /* candidates in each state; set by the command           */
     unsigned searches;    /* started so far */
     bool open;
     bool interrupted;

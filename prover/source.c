@@ -143,7 +143,7 @@ static pv_status read_argument(const char *argument, pv_buf *text, const char **
     return pv_buf_ok(text) ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
 }
 
-pv_status source_header(const char *header, pv_buf *out, pv_error *err)
+pv_status source_header_text(const char *header, pv_buf *out, pv_error *err)
 {
     if (header[0] == '@') {
         pv_status status = pv_file_read(header + 1, TEXT_MAX, out, err);
@@ -211,7 +211,7 @@ pv_status source_load(source *out, const char *argument, const char *header, pv_
     const char *name = "";
     pv_status status = read_argument(argument, &text, &name, err);
     if (status == PV_OK) {
-        status = source_header(header, &top, err);
+        status = source_header_text(header, &top, err);
     }
     if (status == PV_OK) {
         bool bare = strcmp(name, "the statement") == 0;
@@ -229,6 +229,18 @@ void source_release(source *src)
     pv_free(src->body);
     pv_free(src->text);
     memset(src, 0, sizeof *src);
+}
+
+pv_status source_header(const char *given, char **out, pv_error *err)
+{
+    source src;
+    pv_status status = source_load(&src, "theorem header : True", given, err);
+    if (status == PV_OK) {
+        *out = pv_strdup(src.header[0] == '\0' ? "import Init\n" : src.header);
+        source_release(&src);
+        status = *out == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
+    }
+    return status;
 }
 
 /* ---- splicing ---- */

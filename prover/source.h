@@ -31,7 +31,11 @@ PV_NODISCARD pv_status source_of_text(source *out, const char *name, const char 
                                       const char *text, size_t n, bool complete, pv_error *err);
 
 /* Appends what --header stands for: its text, or the bytes of @FILE. */
-PV_NODISCARD pv_status source_header(const char *header, pv_buf *out, pv_error *err);
+PV_NODISCARD pv_status source_header_text(const char *header, pv_buf *out, pv_error *err);
+
+/* The header as source_load() takes it from --header's value, without a text; for none it is what an empty header means, written
+ * down. *out is the caller's. Fails as source_load(). */
+PV_NODISCARD pv_status source_header(const char *given, char **out, pv_error *err);
 
 /* One hole of the text, to be filled. Bytes are offsets in source.text. */
 typedef struct source_fill {

@@ -97,8 +97,8 @@ static void add_all(portfolio_list *list)
     portfolio_add_recurrences(list);
 }
 
-/* Fills the list for one goal; false when memory is short. */
-static bool gather(portfolio_list *list, const char *text)
+pv_status portfolio_gather(portfolio_list *list, const char *text, portfolio_more *more, void *user,
+                           pv_error *err)
 {
     pv_buf scratch = {0};
     portfolio_goal *goal = pv_calloc(1, sizeof *goal);
@@ -106,20 +106,21 @@ static bool gather(portfolio_list *list, const char *text)
         portfolio_goal_parse(goal, text, &scratch);
         list->goal = goal;
         add_all(list);
+        if (more != NULL) {
+            more(user, list);
+        }
     }
     bool complete = goal != NULL && pv_buf_ok(&scratch) && !list->failed;
     list->goal = NULL;
     pv_buf_release(&scratch);
     pv_free(goal);
-    return complete;
+    return complete ? PV_OK
+                    : pv_fail(err, PV_E_NOMEM, "portfolio: no memory for the candidates of a goal");
 }
 
-pv_status portfolio_candidates(portfolio_list *list, const char *goal, size_t wanted,
-                               search_candidate **out, pv_error *err)
+pv_status portfolio_choose(portfolio_list *list, size_t wanted, search_candidate **out,
+                           pv_error *err)
 {
-    if (!gather(list, goal)) {
-        return pv_fail(err, PV_E_NOMEM, "portfolio: no memory for the candidates of a goal");
-    }
     select_items(list, wanted > 0 ? wanted : WANTED_DEFAULT);
     *out = pv_calloc(list->count + 1, sizeof **out);
     if (*out == NULL) {
@@ -127,6 +128,13 @@ pv_status portfolio_candidates(portfolio_list *list, const char *goal, size_t wa
     }
     fill_candidates(list, *out);
     return PV_OK;
+}
+
+pv_status portfolio_candidates(portfolio_list *list, const char *goal, size_t wanted,
+                               search_candidate **out, pv_error *err)
+{
+    pv_status status = portfolio_gather(list, goal, NULL, NULL, err);
+    return status == PV_OK ? portfolio_choose(list, wanted, out, err) : status;
 }
 
 static pv_status propose(void *self, const search_policy_request *request, pv_error *err)

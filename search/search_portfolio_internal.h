@@ -192,7 +192,19 @@ void portfolio_add_hints(portfolio_list *list);       /* search_portfolio_hint.c
 void portfolio_add_witnesses(portfolio_list *list);   /* search_portfolio_witness.c    */
 void portfolio_add_recurrences(portfolio_list *list); /* search_portfolio_recurrence.c */
 
-/* The candidates for one goal as displayed, best first, at most `wanted`. The texts belong to the list, which starts out zero
+/* Adds candidates of another kind; the list's goal is there. */
+typedef void portfolio_more(void *user, portfolio_list *list);
+
+/* Fills the list for one goal as displayed, `more` (NULL: nobody) last. The list starts out zero and is released in every case. */
+PV_NODISCARD pv_status portfolio_gather(portfolio_list *list, const char *goal,
+                                        portfolio_more *more, void *user, pv_error *err);
+
+/* Keeps the best `wanted` (0: 64) of what is allowed, as candidates, best first: list->count of them. The texts belong to the
+ * list; *out is freed with pv_free(). */
+PV_NODISCARD pv_status portfolio_choose(portfolio_list *list, size_t wanted, search_candidate **out,
+                                        pv_error *err);
+
+/* Both: the candidates for one goal as displayed, best first, at most `wanted`. The texts belong to the list, which starts out zero
  * and is released in every case; *out is freed with pv_free(). */
 PV_NODISCARD pv_status portfolio_candidates(portfolio_list *list, const char *goal, size_t wanted,
                                             search_candidate **out, pv_error *err);

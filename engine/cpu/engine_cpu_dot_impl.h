@@ -5,27 +5,47 @@
  *   dot_acc, dot_x, dot_w types; dot_acc_zero()
  *   dot_x_load(p, k), dot_x_load_n(p, k, n), dot_w_load(type, p, k), dot_w_load_n(type, p, k, n)
  *   dot_prefetch(type, p, k, ahead)
- *   dot_step(acc, w, x), dot_sum(acc) and dot_sum4(out, a, b, c, d)
+ *   dot_step(acc, w, x), dot_add(a, b), dot_sum(acc) and dot_sum4(out, a, b, c, d)
+ *   DOT_PAIRS             1 where engine_cpu_dot.pairs is known
  *
- * An output is one accumulator of lanes over ascending k, a masked step for the rest, and one fixed tree over the lanes.
+ * An output is one accumulator of lanes over ascending k, a masked step for the rest, and one fixed tree over the lanes;
+ * of a pair of halves the two accumulators are added before the tree.
  * Rows and tokens of a tile share loads, nothing else, so a tile of any size gives the bits of a tile of one. */
+
+/* Outputs of token t of the tile. */
+DOT_INLINE void dot_finish_token(dot_acc acc[DOT_ROWS][DOT_TOKENS], float *y, int t, int rows)
+{
+#if DOT_ROWS == 4
+    if (rows == 4) {
+        dot_sum4(y, acc[0][t], acc[1][t], acc[2][t], acc[3][t]);
+        return;
+    }
+#endif
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        y[r] = dot_sum(acc[r][t]);
+    }
+}
 
 DOT_INLINE void dot_finish(const engine_cpu_dot *d, dot_acc acc[DOT_ROWS][DOT_TOKENS], uint32_t r0,
                            uint32_t t0, int rows, int tokens)
 {
+#if DOT_PAIRS
+    if (d->pairs) {
 #pragma GCC unroll 8
-    for (int t = 0; t < tokens; t++) {
-        float *y = d->y[t0 + (uint32_t)t] + d->y_first + r0;
-#if DOT_ROWS == 4
-        if (rows == 4) {
-            dot_sum4(y, acc[0][t], acc[1][t], acc[2][t], acc[3][t]);
-            continue;
+        for (int t = 0; t + 1 < tokens; t += 2) {
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) {
+                acc[r][t] = dot_add(acc[r][t], acc[r][t + 1]);
+            }
+            dot_finish_token(acc, d->y[(t0 + (uint32_t)t) / 2] + d->y_first + r0, t, rows);
         }
+        return;
+    }
 #endif
 #pragma GCC unroll 8
-        for (int r = 0; r < rows; r++) {
-            y[r] = dot_sum(acc[r][t]);
-        }
+    for (int t = 0; t < tokens; t++) {
+        dot_finish_token(acc, d->y[t0 + (uint32_t)t] + d->y_first + r0, t, rows);
     }
 }
 

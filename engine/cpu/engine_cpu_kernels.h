@@ -32,6 +32,9 @@ typedef struct engine_cpu_dot {
     size_t ahead;
     const void *const *x; /* one pointer a token: float32, or bf16 in that arithmetic */
     float *const *y;      /* one pointer a token */
+    bool
+        pairs; /* bf16 arithmetic: x[2 t] and x[2 t + 1] are the halves of one input, and y[t] takes both products.
+                 * `tokens` counts halves: it is even */
     size_t y_first;
     uint32_t rows;
     uint32_t tokens;

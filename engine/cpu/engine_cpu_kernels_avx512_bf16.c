@@ -35,6 +35,7 @@ BF16_INLINE void fetch(const void *p, size_t offset)
 #define DOT_STEP   32
 #define DOT_ROWS   4
 #define DOT_TOKENS 6
+#define DOT_PAIRS  1
 typedef __m512 dot_acc;
 typedef __m512i dot_x;
 typedef __m512i dot_w;
@@ -45,6 +46,7 @@ typedef __m512i dot_w;
 #define dot_w_load_n(type, p, k, n)     load_pairs_n(p, k, n)
 #define dot_prefetch(type, p, k, ahead) fetch(p, 2 * (k) + (ahead))
 #define dot_step(acc, w, x)             _mm512_dpbf16_ps(acc, (__m512bh)(w), (__m512bh)(x))
+#define dot_add(a, b)                   v16_add(a, b)
 #define dot_sum(acc)                    v16_sum(acc)
 #define dot_sum4(out, a, b, c, d)       v16_sum4(out, a, b, c, d)
 #include "engine_cpu_dot_impl.h"
@@ -177,11 +179,16 @@ BF16_INLINE void fp8_tile(const engine_cpu_dot *d, uint32_t r0, uint32_t t0, int
     if (k < d->cols) {
         fp8_step(d, &table, w, x, k, rows, tokens, (1ULL << (d->cols - k)) - 1ULL, acc);
     }
-#pragma GCC unroll 2
-    for (int t = 0; t < tokens; t++) {
+    size_t at = d->y_first + r0;
 #pragma GCC unroll 4
-        for (int r = 0; r < rows; r++) {
-            d->y[t0 + (uint32_t)t][d->y_first + r0 + (uint32_t)r] = v16_sum(acc[r][t]);
+    for (int r = 0; r < rows; r++, at++) {
+        if (tokens == 2 && d->pairs) {
+            d->y[t0 / 2][at] = v16_sum(v16_add(acc[r][0], acc[r][1]));
+            continue;
+        }
+#pragma GCC unroll 2
+        for (int t = 0; t < tokens; t++) {
+            d->y[t0 + (uint32_t)t][at] = v16_sum(acc[r][t]);
         }
     }
 }

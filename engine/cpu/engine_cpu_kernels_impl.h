@@ -50,6 +50,7 @@ KERNEL_INLINE void fetch(engine_cpu_type type, const char *p, size_t k, size_t a
 
 #define DOT_INLINE KERNEL_INLINE
 #define DOT_STEP   16
+#define DOT_PAIRS  0
 typedef v16 dot_acc;
 typedef v16 dot_x;
 typedef v16 dot_w;

@@ -15,9 +15,9 @@ static float flushed(uint16_t h)
     return (h & 0x7f80U) == 0 ? 0.0F : engine_cpu_from_bf16(h);
 }
 
-/* One output of dot_bf16: 16 lanes of pairs; in a pair the odd product is added first. Intel 64 and IA-32
+/* The sum of one output of dot_bf16: 16 lanes of pairs; in a pair the odd product is added first. Intel 64 and IA-32
  * Architectures Software Developer's Manual, volume 2, VDPBF16PS. */
-static float pair_dot(const uint16_t *w, const uint16_t *x, size_t cols)
+static v16 pair_dot(const uint16_t *w, const uint16_t *x, size_t cols)
 {
     v16 acc = v16_zero();
     for (size_t k = 0; k < cols; k += 32) {
@@ -33,15 +33,20 @@ static float pair_dot(const uint16_t *w, const uint16_t *x, size_t cols)
             acc.v[lane] = sum;
         }
     }
-    return v16_sum(acc);
+    return acc;
 }
 
 void engine_cpu_dot_bf16_emulated(const engine_cpu_dot *d)
 {
-    for (uint32_t t = 0; t < d->tokens; t++) {
+    uint32_t halves = d->pairs ? 2 : 1;
+    for (uint32_t t = 0; t < d->tokens; t += halves) {
         for (uint32_t r = 0; r < d->rows; r++) {
             const void *w = (const char *)d->w + r * d->w_stride;
-            d->y[t][d->y_first + r] = pair_dot(w, d->x[t], d->cols);
+            v16 sum = pair_dot(w, d->x[t], d->cols);
+            if (d->pairs) {
+                sum = v16_add(sum, pair_dot(w, d->x[t + 1], d->cols));
+            }
+            d->y[t / halves][d->y_first + r] = v16_sum(sum);
         }
     }
 }

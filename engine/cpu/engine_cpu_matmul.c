@@ -8,8 +8,7 @@ enum {
     CHUNK_BYTES = 512 * 1024, /* inputs of some tokens: they and a panel stay in the L2 cache */
     CHUNK_TOKENS = 192,       /* at most, in whole tiles of 6 */
     PANEL_ROWS = 4,           /* the tile's rows */
-    PANEL_TOKENS = 3,         /* from so many on, widening a panel once is the cheapest */
-    LOW_ROWS = 128            /* rows whose products with lower halves wait to be added */
+    PANEL_TOKENS = 3          /* from so many on, widening a panel once is the cheapest */
 };
 
 static size_t round_up(size_t n, size_t to)
@@ -28,14 +27,9 @@ static size_t panel_room(uint32_t cols_max)
     return round_up((size_t)cols_max * sizeof(float) * PANEL_ROWS, 64);
 }
 
-static size_t low_room(void)
-{
-    return sizeof(float) * LOW_ROWS * CHUNK_TOKENS / 2;
-}
-
 static size_t thread_bytes(uint32_t cols_max)
 {
-    return chunk_room(cols_max) + panel_room(cols_max) + low_room() + ENGINE_CPU_LOCAL_BYTES;
+    return chunk_room(cols_max) + panel_room(cols_max) + ENGINE_CPU_LOCAL_BYTES;
 }
 
 uint64_t engine_cpu_compute_bytes(uint32_t threads, uint32_t cols_max)
@@ -92,14 +86,9 @@ static char *panel_of(const engine_cpu_compute *c, uint32_t thread)
     return chunk_of(c, thread) + chunk_room(c->cols_max);
 }
 
-static float *low_of(const engine_cpu_compute *c, uint32_t thread)
-{
-    return (float *)(void *)(panel_of(c, thread) + panel_room(c->cols_max));
-}
-
 void *engine_cpu_local(const engine_cpu_compute *c, uint32_t thread)
 {
-    return (char *)low_of(c, thread) + low_room();
+    return panel_of(c, thread) + panel_room(c->cols_max);
 }
 
 /* A run of rows that share their scales, against a chunk of tokens. */
@@ -116,7 +105,6 @@ typedef struct stripe {
     const void *x[CHUNK_TOKENS];
     float *y[CHUNK_TOKENS];
     char *panel;
-    float *low; /* products of the lower halves */
 } stripe;
 
 static const float *scales_of(const engine_view *w, uint32_t row)
@@ -167,13 +155,12 @@ static void prepare(stripe *s, char *chunk)
     for (uint32_t t = 0; t < s->tokens; t++) {
         const float *x = s->job->x[s->token + t];
         char *out = chunk + n * stride;
-        s->y[n] = s->job->y[s->token + t] + (s->row - s->job->first);
+        s->y[t] = s->job->y[s->token + t] + (s->row - s->job->first);
         s->x[n++] = s->bf16 || s->job->w->scale != NULL ? (const void *)out : x;
         if (s->x[n - 1] == out) {
             prepare_token(s, x, out, stride);
         }
         if (s->split) {
-            s->y[n] = s->low + (size_t)t * LOW_ROWS;
             s->x[n++] = out + stride;
         }
     }
@@ -221,6 +208,7 @@ static void run_stripe(const stripe *s)
                         .ahead = PANEL_ROWS * stride,
                         .x = s->x,
                         .y = s->y,
+                        .pairs = s->split,
                         .rows = s->rows,
                         .tokens = s->split ? 2 * s->tokens : s->tokens,
                         .cols = w->cols};
@@ -231,9 +219,6 @@ static void run_stripe(const stripe *s)
         (s->type == ENGINE_CPU_FP8 ? s->c->bf16->dot_fp8 : s->c->bf16->dot)(&d);
     } else {
         s->c->k->dot[s->type](&d);
-    }
-    for (uint32_t t = 0; s->split && t < s->tokens; t++) {
-        s->c->k->add(s->y[2 * t], s->y[2 * t + 1], s->rows);
     }
 }
 
@@ -247,7 +232,7 @@ static uint32_t chunk_tokens(const stripe *s)
     return n < 1 ? 1 : (uint32_t)n;
 }
 
-/* The rows from s->row on that share their scales, and that the buffer of lower halves has room for. */
+/* The rows from s->row on that share their scales. */
 static uint32_t stripe_rows(const stripe *s, uint32_t end)
 {
     const engine_view *w = s->job->w;
@@ -255,7 +240,7 @@ static uint32_t stripe_rows(const stripe *s, uint32_t end)
     if (w->scale != NULL && rows > w->block_rows - s->row % w->block_rows) {
         rows = w->block_rows - s->row % w->block_rows;
     }
-    return s->split && rows > LOW_ROWS ? LOW_ROWS : rows;
+    return rows;
 }
 
 void engine_cpu_product(const engine_cpu_compute *c, const engine_cpu_job *job, uint32_t from,
@@ -266,7 +251,6 @@ void engine_cpu_product(const engine_cpu_compute *c, const engine_cpu_job *job, 
              (s.type == ENGINE_CPU_BF16 || s.type == ENGINE_CPU_FP8);
     s.split = s.bf16 && job->care == ENGINE_CPU_SPLIT;
     s.panel = panel_of(c, thread);
-    s.low = low_of(c, thread);
     uint32_t chunk = chunk_tokens(&s);
     uint32_t end = job->first + to;
     for (s.row = job->first + from; s.row < end; s.row += s.rows) {

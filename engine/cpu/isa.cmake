@@ -13,3 +13,5 @@ set_source_files_properties(
   cpu/engine_cpu_kernels_avx512.c PROPERTIES COMPILE_OPTIONS "${CPU_KERNEL_FLAGS};${CPU_AVX512}")
 set_source_files_properties(
   cpu/engine_cpu_kernels_avx512_bf16.c PROPERTIES COMPILE_OPTIONS "${CPU_KERNEL_FLAGS};${CPU_AVX512_BF16}")
+# The sampler's loops over a vocabulary are written to be vectorised.
+set_source_files_properties(engine_sampler.c PROPERTIES COMPILE_OPTIONS "${CPU_KERNEL_FLAGS}")

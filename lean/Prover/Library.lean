@@ -126,26 +126,33 @@ def jsonStatements (start : Command.State) (absurd : Bool) (kind : String) : Lis
     pure (joinLists here rest)
 
 /-- What several mutations make of a statement, as JSON. -/
-def jsonMutants (start : Command.State) (absurd : Bool) (s : Statement) (other : Option Statement) : List Mutation → IO (List Json)
+def jsonMutants (start : Command.State) (absurd : Bool) (s : Statement) (others : List Statement) : List Mutation → IO (List Json)
   | [] => pure []
   | m :: ms => do
-    let made ← m.apply (freshScope start) s other
+    let made ← m.apply (freshScope start) s others
     let here ← jsonStatements start absurd m.name made
-    let rest ← jsonMutants start absurd s other ms
+    let rest ← jsonMutants start absurd s others ms
     pure (joinLists here rest)
 
-/-- Theorems as JSON, each with its mutants; a theorem is composed with the one behind it. -/
+/-- How many theorems behind a theorem `compose` looks at. -/
+def composeReach : Nat := 12
+
+/-- The statements of the first entries of a list. -/
+def firstStatements : Nat → List Entry → List Statement
+  | 0, _ => []
+  | _ + 1, [] => []
+  | n + 1, v :: vs => v.statement :: firstStatements n vs
+
+/-- Theorems as JSON, each with its mutants; a theorem is composed with one of those behind it. -/
 def jsonTheorems (start : Command.State) (absurd : Bool) (chosen : List Mutation) : List Entry → Nat → IO (List Json)
   | [], _ => pure []
   | _, 0 => pure []
   | v :: vs, limit + 1 => do
     let s := v.statement
-    let other := match vs with
-      | w :: _ => some w.statement
-      | [] => none
+    let others := firstStatements composeReach vs
     let name ← nameText v.name
     let itself ← jsonStatement start absurd "theorem" s
-    let mutants ← jsonMutants start absurd s other chosen
+    let mutants ← jsonMutants start absurd s others chosen
     let rest ← jsonTheorems start absurd chosen vs limit
     pure (Json.mkObj [("name", Json.str name), ("statements", jsonList (joinLists itself mutants))] :: rest)
 
@@ -196,7 +203,7 @@ def serveMutate (s : Session) (req : Json) : Answer Json := do
   let c ← statedBy start text name
   let statement : Statement := { levels := c.levelParams, type := c.type }
   let itself ← (jsonStatement start (absurd != 0) "theorem" statement : IO _)
-  let mutants ← (jsonMutants start (absurd != 0) statement none chosen : IO _)
+  let mutants ← (jsonMutants start (absurd != 0) statement [] chosen : IO _)
   pure (Json.mkObj [("statements", jsonList (joinLists itself mutants)), ("key", Json.str statement.key)])
 
 /-- The binders of a proof, opened like those of a statement. -/

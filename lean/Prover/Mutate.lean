@@ -13,10 +13,10 @@ public section
 namespace Prover
 open Lean Meta Elab
 
-/-- A mutation's name and what it makes of a statement, given another statement to work with. -/
+/-- A mutation's name and what it makes of a statement, given other statements to work with. -/
 structure Mutation where
   name : String
-  make : Statement → Option Statement → MetaM (List Expr)
+  make : Statement → List Statement → MetaM (List Expr)
 
 /-- Keeps the propositions that are well-typed, closed and differ from `old`. -/
 def soundOnes (old : String) : List Expr → MetaM (List Statement)
@@ -223,20 +223,16 @@ where
     | .app (.app (.app (.const ``OfNat.ofNat _) (.const ``Nat _)) (.lit (.natVal n))) _ => n > 1
     | _ => false
 
-/-- One side of an equation rewritten by another statement that is an equation. -/
-def composed (type : Expr) (other : Statement) : MetaM (List Expr) := do
-  let o := openBinders {} [] type
-  match o.body with
-  | .app (.app (.app (.const ``Eq us) t) a) b => do
+/-- The conclusion rewritten by the first of the other statements that is an equation, or an equivalence, and applies. -/
+def composed (type : Expr) : List Statement → MetaM (List Expr)
+  | [] => pure []
+  | other :: others => do
+    let o := openBinders {} [] type
     let levels ← freshLevels other.levels
     let rule := other.type.instantiateLevelParams other.levels levels
-    let found ← o.inside (rewritten b rule)
-    match found with
-    | some c => do
-      let e ← instantiateMVars (o.close o.xs (.app (.app (.app (.const ``Eq us) t) a) c))
-      pure [e]
-    | none => pure []
-  | _ => pure []
+    match ← o.inside (rewritten o.body rule) with
+    | some e => pure [o.close o.xs e]
+    | none => composed type others
 where
   /-- New universe metavariables, one for each name. -/
   freshLevels : List Name → MetaM (List Level)
@@ -245,18 +241,30 @@ where
     let u ← mkFreshLevelMVar
     let us ← freshLevels ns
     pure (u :: us)
-  /-- `b` with the left side of the rule replaced by the right one. -/
-  rewritten (b rule : Expr) : MetaM (Option Expr) := do
-    let (_, _, conclusion) ← forallMetaTelescope rule
-    match conclusion with
-    | .app (.app (.app (.const ``Eq _) _) l) r => do
+  /-- The body with the left side of the rule replaced by the right one; nothing when a part of the rule stays open. -/
+  rewritten (body rule : Expr) : MetaM (Option Expr) := do
+    let (parts, _, conclusion) ← forallMetaTelescope rule
+    match sides? conclusion with
+    | some (l, r) => do
       if l.getAppFn.isMVar then pure none else do
-        let found ← kabstract b l
+        let found ← kabstract body l
         if !found.hasLooseBVars then pure none else do
-          let r ← instantiateMVars r
+          let known ← allKnown parts.toList
           let e ← instantiateMVars (found.instantiate1 r)
-          pure (some e)
-    | _ => pure none
+          if known && !e.hasMVar then pure (some e) else pure none
+    | none => pure none
+  /-- Did the match determine every part of the rule? A hypothesis that it leaves open may be false. -/
+  allKnown : List Expr → MetaM Bool
+  | [] => pure true
+  | p :: ps => do
+    let e ← instantiateMVars p
+    if e.hasMVar then pure false else allKnown ps
+  /-- Both sides of an equation or an equivalence. -/
+  sides? (e : Expr) : Option (Expr × Expr) :=
+    match e with
+    | .app (.app (.app (.const ``Eq _) _) l) r => some (l, r)
+    | .app (.app (.const ``Iff _) l) r => some (l, r)
+    | _ => none
 
 /-- All mutations. -/
 def mutations : List Mutation := [
@@ -270,15 +278,13 @@ def mutations : List Mutation := [
   { name := "negate", make := fun s _ => negated s.type },
   { name := "instantiate", make := fun s _ => instantiated s.type },
   { name := "specialise", make := fun s _ => specialised s },
-  { name := "compose", make := fun s other => match other with
-      | some o => composed s.type o
-      | none => pure [] }]
+  { name := "compose", make := fun s others => composed s.type others }]
 
 /-- The statements that one mutation makes. What goes wrong on the way makes none. -/
-def Mutation.apply (m : Mutation) (scope : ProofState) (s : Statement) (other : Option Statement) :
+def Mutation.apply (m : Mutation) (scope : ProofState) (s : Statement) (others : List Statement) :
     IO (List Statement) := do
   let act : TermElabM (List Statement) := do
-    let made ← m.make s other
+    let made ← m.make s others
     soundOnes s.key made
   match ← runIn scope "" 20000 act with
   | .ok found => pure found

@@ -54,7 +54,8 @@ TestSuite(bench, .init = make_folder, .fini = remove_folder, .timeout = 890);
 
 /* States and heartbeats decide, not time: a tactic has a minute. */
 #define LIMITS                                                                                     \
-    "--budget", "nodes=30", "--heartbeats", "3000", "--tactic-timeout", "60", "--seed", "7"
+    "--policy", "portfolio", "--budget", "nodes=30", "--heartbeats", "3000", "--tactic-timeout",   \
+        "60", "--seed", "7"
 #define BENCH(store, ...)                                                                          \
     RUN(NULL, PROVER, "bench", "--store", in_folder(store), "--json", __VA_ARGS__)
 
@@ -364,8 +365,9 @@ Test(bench, the_judge_has_heartbeats_for_a_whole_proof)
                               "3969) ∧ (∀ i : Fin 64, i.val * i.val < 4096) ∧ (∀ i : Fin 65, i.val "
                               "* i.val < 4225) := by sorry\"}\n";
     cr_assert_eq(pv_file_replace(in_folder("hb.jsonl"), row, sizeof row - 1, NULL), PV_OK);
-    command_result r = BENCH("hb.sqlite", in_folder("hb.jsonl"), "--budget", "nodes=40",
-                             "--heartbeats", "1000", "--tactic-timeout", "60", "--workers", "1");
+    command_result r =
+        BENCH("hb.sqlite", in_folder("hb.jsonl"), "--policy", "portfolio", "--budget", "nodes=40",
+              "--heartbeats", "1000", "--tactic-timeout", "60", "--workers", "1");
     cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
     json_t *rows = rows_of(&r);
     cr_expect_str_eq(json_text(row_of(rows, "hb", 0), "status"), "proved", "%s",
@@ -409,7 +411,7 @@ Test(bench, says_what_is_wrong)
         {{"p.jsonl", "--shard", "3/3"}, "I/N"},
         {{"p.jsonl", "--policy", "oracle"}, "the policies are"},
         {{"p.jsonl", "--mode", "poem"}, "the modes are"},
-        {{"p.jsonl", "--mode", "whole"}, "needs whole proofs"},
+        {{"p.jsonl", "--mode", "whole", "--policy", "portfolio"}, "needs whole proofs"},
         {{"p.jsonl", "--proofs", "p.jsonl"}, "goes with --mode whole"},
         {{"none.jsonl"}, "none.jsonl"},
         {{"--resume", "nothing"}, "no run"},

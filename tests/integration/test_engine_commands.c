@@ -6,6 +6,8 @@
 #include "pv_file.h"
 #include "pv_hash.h"
 
+#include <sys/stat.h>
+
 static char folder[] = "/tmp/test_engine_XXXXXX";
 static char path[128];
 
@@ -78,8 +80,8 @@ Test(engine_commands, model_says_what_a_checkpoint_is)
     cr_assert(json_is_true(json_object_get(row, "runs")));
     json_t *cpu = json_array_get(json_object_get(row, "devices"), 0);
     cr_assert_str_eq(json_text(cpu, "device"), "cpu");
-    cr_assert_eq(json_integer_value(json_object_get(cpu, "kv_pages")), 9,
-                 "a context of 512, and one page");
+    cr_assert_eq(json_integer_value(json_object_get(cpu, "kv_pages")), 64 * 9,
+                 "64 times a context of 512 and one page");
     json_decref(row);
     command_release(&r);
 }
@@ -219,9 +221,11 @@ Test(engine_commands, templates_and_wrong_words)
     cr_assert_eq(r.code, 2);
     cr_assert_not_null(strstr(pv_buf_text(&r.err), "the templates are"));
     command_release(&r);
-    r = RUN(NULL, PROVER, "prove", "--policy", "model", "theorem t : True");
+    const char *nothing[] = {"PATH=/nowhere", "HOME=/nowhere", "PROVER_HOME=/nowhere", NULL};
+    command_options bare = {.environment = nothing};
+    r = RUN(&bare, PROVER, "prove", "--policy", "model", "theorem t : True");
     cr_assert_eq(r.code, 2);
-    cr_assert_not_null(strstr(pv_buf_text(&r.err), "needs --model"), "%s", pv_buf_text(&r.err));
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "needs a model"), "%s", pv_buf_text(&r.err));
     command_release(&r);
 }
 
@@ -279,4 +283,89 @@ Test(engine_commands, bench_lets_the_model_write_whole_proofs)
     cr_expect_eq(r.code, 2);
     cr_expect_not_null(strstr(pv_buf_text(&r.err), "other weights"), "%s", pv_buf_text(&r.err));
     command_release(&r);
+}
+
+/* ---- the model that is asked without --model ---- */
+
+static char home[] = "/tmp/test_home_XXXXXX";
+
+/* A home with this machine's Lean and, when asked for, the checkpoint as the model that is shipped. */
+static void make_home(bool with_model)
+{
+    char from[128];
+    cr_assert_not_null(mkdtemp(home));
+    snprintf(from, sizeof from, "%s/lean", home);
+    cr_assert_eq(symlink(TEST_SOURCE_DIR "/lean", from), 0);
+    snprintf(from, sizeof from, "%s/models", home);
+    cr_assert_eq(mkdir(from, 0755), 0);
+    snprintf(from, sizeof from, "%s/models/prover-small", home);
+    cr_assert(!with_model || symlink(folder, from) == 0);
+    cr_assert_eq(setenv("PROVER_HOME", home, 1), 0);
+    cr_assert_eq(unsetenv("PROVER_MODEL"), 0);
+}
+
+static void remove_home(void)
+{
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", home);
+    cr_assert_eq(system(command), 0);
+}
+
+static command_result prove_by_default(char *policy)
+{
+    return RUN(NULL, PROVER, "prove", "theorem t (a b : Nat) : a + b = b + a", "--json",
+               "--timeout", "2", "--workers", "1", "--max-tokens", "8", policy);
+}
+
+static void expect_policy(char *policy, const char *expected)
+{
+    command_result r = prove_by_default(policy);
+    cr_assert(r.code == 0 || r.code == 1, "%d %s", r.code, pv_buf_text(&r.err));
+    json_t *row = command_json(&r, 0);
+    cr_expect_str_eq(json_text(row, "policy"), expected);
+    json_decref(row);
+    command_release(&r);
+}
+
+Test(engine_commands, a_shipped_model_is_the_default)
+{
+    static const char format[] = "{\"format\": \"state\", \"after\": \":::\", \"samples\": 4}";
+    put("prover.json", format, sizeof format - 1);
+    make_home(true);
+    expect_policy(NULL, "model");
+    expect_policy("--policy=portfolio", "portfolio");
+    command_result r = RUN(NULL, PROVER, "doctor");
+    cr_expect_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_expect_not_null(strstr(pv_buf_text(&r.out), "(shipped with prover): llama"), "%s",
+                       pv_buf_text(&r.out));
+    command_release(&r);
+    cr_assert_eq(truncate(in_folder("model.safetensors"), 4000), 0);
+    r = prove_by_default(NULL);
+    cr_expect(r.code == 2 || r.code == 3, "a broken model must not be passed over: %d", r.code);
+    cr_expect_not_null(strstr(pv_buf_text(&r.err), "--policy portfolio"), "%s",
+                       pv_buf_text(&r.err));
+    command_release(&r);
+    remove_home();
+}
+
+Test(engine_commands, the_environment_may_name_the_model)
+{
+    static const char format[] = "{\"format\": \"state\", \"after\": \":::\", \"samples\": 4}";
+    put("prover.json", format, sizeof format - 1);
+    make_home(false);
+    command_result r = prove_by_default(NULL);
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_expect_not_null(strstr(pv_buf_text(&r.err), "no model"), "%s", pv_buf_text(&r.err));
+    json_t *row = command_json(&r, 0);
+    cr_expect_str_eq(json_text(row, "policy"), "portfolio");
+    json_decref(row);
+    command_release(&r);
+    cr_assert_eq(setenv("PROVER_MODEL", folder, 1), 0);
+    expect_policy(NULL, "model");
+    cr_assert_eq(setenv("PROVER_MODEL", "/nowhere", 1), 0);
+    r = prove_by_default(NULL);
+    cr_expect_eq(r.code, 3, "%s", pv_buf_text(&r.err));
+    cr_expect_not_null(strstr(pv_buf_text(&r.err), "PROVER_MODEL"), "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    remove_home();
 }

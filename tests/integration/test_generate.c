@@ -79,7 +79,7 @@ static json_t *row_of(const json_t *rows, const char *theorem, const char *mutat
 
 #define GENERATE(out, ...)                                                                         \
     RUN(NULL, PROVER, "generate", "-o", in_folder(out), "--workers", "1", "--lean-seconds", "1",   \
-        __VA_ARGS__)
+        "--policy", "portfolio", __VA_ARGS__)
 
 Test(generate, makes_rows_that_a_fresh_lean_checks)
 {
@@ -226,8 +226,9 @@ Test(generate, shards_are_parts_and_excluded_statements_stay_out)
         snprintf(shard, sizeof shard, "%d/2", i);
         command_result r =
             RUN(NULL, PROVER, "generate", "-o", in_folder(i == 0 ? "0.jsonl" : "1.jsonl"),
-                "--workers", "1", "--lean-seconds", "0.5", "--statements", in_folder("s.lean"),
-                "--mutations", "none", "--shard", shard, "--exclude", in_folder("x.jsonl"));
+                "--policy", "portfolio", "--workers", "1", "--lean-seconds", "0.5", "--statements",
+                in_folder("s.lean"), "--mutations", "none", "--shard", shard, "--exclude",
+                in_folder("x.jsonl"));
         cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
         command_release(&r);
         json_t *keys = keys_of(i == 0 ? "0.jsonl" : "1.jsonl");
@@ -245,6 +246,51 @@ Test(generate, shards_are_parts_and_excluded_statements_stay_out)
     json_decref(second);
 }
 
+/* A list of a module is a file of lemmas; one of them is the whole proof of a statement, unless the statement comes from it. */
+Test(generate, proposes_lemmas_by_name)
+{
+    command_result r = RUN(NULL, PROVER, "generate", "--list", "--library",
+                           "Init.Data.Order.Classes", "--mutations", "none", "--workers", "1");
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_assert_not_null(strstr(pv_buf_text(&r.out), "\"name\":\"Std.LawfulOrderLT.lt_iff\""));
+    write_file(in_folder("lemmas.jsonl"), pv_buf_text(&r.out));
+    command_release(&r);
+    write_file(in_folder("order.jsonl"),
+               "{\"statement\":\"theorem order {α : Type} [LT α] [LE α] [Std.LawfulOrderLT α] "
+               "(a b : α) : a < b ↔ a ≤ b ∧ ¬b ≤ a\"}\n");
+    r = GENERATE("p.jsonl", "--statements", in_folder("order.jsonl"), "--mutations", "none",
+                 "--policy", "premises", "--premises", in_folder("lemmas.jsonl"));
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    json_t *rows = rows_of("p.jsonl");
+    json_t *row = row_of(rows, "order", "theorem");
+    cr_expect_str_eq(json_text(row, "proof"), "apply Std.LawfulOrderLT.lt_iff");
+    cr_expect_str_eq(json_text(json_object_get(row, "provenance"), "policy"), "premises");
+
+    /* the same as a row whose source is the lemma */
+    json_object_set_new(row, "source",
+                        json_pack("{s:s,s:s,s:s,s:s}", "library", "Init.Data.Order.Classes", "name",
+                                  "Std.LawfulOrderLT.lt_iff", "mutation", "theorem", "root",
+                                  json_text(json_object_get(row, "source"), "root")));
+    char *text = json_dumps(row, JSON_COMPACT);
+    pv_buf line = {0};
+    pv_buf_printf(&line, "%s\n", text);
+    write_file(in_folder("own.jsonl"), pv_buf_text(&line));
+    r = GENERATE("q.jsonl", "--statements", in_folder("own.jsonl"), "--mutations", "none",
+                 "--policy", "premises", "--premises", in_folder("lemmas.jsonl"));
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    json_t *again = rows_of("q.jsonl");
+    const json_t *own = row_of(again, "Std.LawfulOrderLT.lt_iff", "theorem");
+    cr_expect_str_eq(json_text(own, "key"), json_text(row, "key"));
+    const char *proof = json_text(own, "proof");
+    cr_expect_null(strstr(proof, "Std.LawfulOrderLT.lt_iff"), "%s", proof);
+    json_decref(again);
+    json_decref(rows);
+    pv_buf_release(&line);
+    free(text);
+}
+
 Test(generate, says_what_is_wrong)
 {
     static const struct {
@@ -256,6 +302,7 @@ Test(generate, says_what_is_wrong)
         {{"--library", "Init", "-o", "/tmp/x.jsonl", "--mutations", "turn"}, "the mutations are"},
         {{"--library", "Init", "-o", "/tmp/x.jsonl", "--shard", "2/2"}, "I/N"},
         {{"--library", "Init", "-o", "/nowhere/x.jsonl"}, "/nowhere/x.jsonl"},
+        {{"--library", "Init", "-o", "/tmp/x.jsonl", "--policy", "premises"}, "go together"},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -268,8 +315,9 @@ Test(generate, says_what_is_wrong)
         cr_expect_not_null(strstr(pv_buf_text(&r.err), cases[i].says), "%s", pv_buf_text(&r.err));
         command_release(&r);
     }
-    command_result r = RUN(NULL, PROVER, "generate", "-o", "/dev/full", "--workers", "1",
-                           "--statements", in_folder("s.lean"), "--mutations", "none");
+    command_result r =
+        RUN(NULL, PROVER, "generate", "-o", "/dev/full", "--workers", "1", "--policy", "portfolio",
+            "--statements", in_folder("s.lean"), "--mutations", "none");
     cr_expect_eq(r.code, 3);
     cr_expect_not_null(strstr(pv_buf_text(&r.err), "No space left"), "%s", pv_buf_text(&r.err));
     command_release(&r);

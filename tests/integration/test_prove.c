@@ -76,7 +76,7 @@ Test(prove, file_with_many_theorems_gives_one_result_each)
                "def data : Nat := sorry\n"
                "end Zoo\n");
     command_result r = RUN(NULL, PROVER, "prove", in_folder("many.lean"), "--json", "--nodes", "60",
-                           "--trace", in_folder("t.jsonl"));
+                           "--policy", "portfolio", "--trace", in_folder("t.jsonl"));
     cr_assert_eq(r.code, 1, "%s", pv_buf_text(&r.err));
     const char *names[] = {"Zoo.swap", "Zoo.false_one", "Zoo.two_holes", "Zoo.term"};
     const char *ends[] = {"proved", "not proved", "proved", "proved"};
@@ -107,7 +107,7 @@ Test(prove, statement_and_stdin_for_people)
 {
     command_options o = {.input =
                              "theorem t (a b : Nat) (h : a < b) : ¬ b ≤ a ∧ a ≠ b := by sorry"};
-    command_result r = RUN(&o, PROVER, "prove", "-", "--tree");
+    command_result r = RUN(&o, PROVER, "prove", "-", "--tree", "--policy", "portfolio");
     cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
     const char *text = pv_buf_text(&r.out);
     cr_assert_not_null(strstr(text, "theorem t: proved (audited)"), "%s", text);
@@ -122,8 +122,8 @@ Test(prove, same_seed_gives_the_same_search_on_any_number_of_workers)
         "theorem t (p q r s : Prop) : (p → q) → (r → s) → p ∧ r → s ∧ q ∧ (p ∨ s)";
     pv_buf proofs[2] = {{0}, {0}};
     for (int i = 0; i < 2; i++) {
-        command_result r = RUN(NULL, PROVER, "prove", (char *)statement, "--json", "--workers",
-                               i == 0 ? "1" : "2");
+        command_result r = RUN(NULL, PROVER, "prove", (char *)statement, "--json", "--policy",
+                               "portfolio", "--workers", i == 0 ? "1" : "2");
         cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
         json_t *row = command_json(&r, 0);
         json_t *stats = json_object_get(row, "search");
@@ -167,7 +167,7 @@ Test(prove, what_lean_refuses_is_told_at_its_place)
 Test(prove, full_disk_for_the_trace_loses_no_proof)
 {
     command_result r = RUN(NULL, PROVER, "prove", "theorem t (p q : Prop) : p ∧ q → q ∧ p",
-                           "--trace", "/dev/full");
+                           "--policy", "portfolio", "--trace", "/dev/full");
     cr_assert_eq(r.code, 3);
     cr_assert_not_null(strstr(pv_buf_text(&r.out), "proved (audited)"), "%s", pv_buf_text(&r.out));
     cr_assert_not_null(strstr(pv_buf_text(&r.err), "/dev/full"), "%s", pv_buf_text(&r.err));
@@ -195,7 +195,7 @@ Test(prove, interrupt_stops_within_a_second_and_leaves_no_child)
         command_options o = {.interrupt_after = moments[i]};
         command_result r = RUN(&o, PROVER, "prove",
                                "theorem t (f : Nat → Nat) (h : ∀ n, f (f n) = n + 1987) : False",
-                               "--timeout", "200");
+                               "--policy", "portfolio", "--timeout", "200");
         cr_assert_eq(r.code, 1, "%d: %s", r.code, pv_buf_text(&r.err));
         cr_assert_lt(r.seconds, moments[i] + 1.0, "took %.1f s", r.seconds);
         cr_assert_not_null(strstr(pv_buf_text(&r.err), "interrupted"));

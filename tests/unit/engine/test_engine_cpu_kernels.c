@@ -63,6 +63,15 @@ static engine_cpu_dot args(void)
     return d;
 }
 
+/* With pairs, neighbouring tokens are halves of one input. */
+static engine_cpu_dot args_in_pairs(bool pairs)
+{
+    engine_cpu_dot d = args();
+    d.pairs = pairs;
+    d.tokens = pairs ? c.tokens / 2 * 2 : c.tokens;
+    return d;
+}
+
 static void expect_sums(void)
 {
     for (uint32_t t = 0; t < c.tokens; t++) {
@@ -137,10 +146,10 @@ Test(engine_cpu_kernels, bf16_dot_is_its_emulation_bit_for_bit)
     static float first[TOKENS][ROWS + 2 * PAD];
     for (int n = 0; k != NULL && n < 4 * CASES; n++) {
         make_case(ENGINE_CPU_BF16, true);
-        engine_cpu_dot d = args();
+        engine_cpu_dot d = args_in_pairs(n % 2 != 0);
         engine_cpu_dot_bf16_emulated(&d);
         memcpy(first, c.y, sizeof first);
-        d = args();
+        d = args_in_pairs(n % 2 != 0);
         k->dot(&d);
         cr_assert_eq(memcmp(first, c.y, sizeof first), 0, "rows %u tokens %u cols %u", c.rows,
                      c.tokens, c.cols);
@@ -154,11 +163,11 @@ Test(engine_cpu_kernels, bf16_dot_of_e4m3_is_that_of_widened_weights)
     static float first[TOKENS][ROWS + 2 * PAD];
     for (int n = 0; k != NULL && n < 4 * CASES; n++) {
         make_case(ENGINE_CPU_FP8, true);
-        engine_cpu_dot d = args();
+        engine_cpu_dot d = args_in_pairs(n % 2 != 0);
         k->dot_fp8(&d);
         memcpy(first, c.y, sizeof first);
         k->fp8_to_bf16(wide, (const uint8_t *)c.w, (size_t)c.rows * c.cols);
-        d = args();
+        d = args_in_pairs(n % 2 != 0);
         d.w = wide;
         d.w_stride = 2 * c.cols;
         k->dot(&d);

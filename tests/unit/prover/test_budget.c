@@ -40,23 +40,23 @@ Test(budget, says_what_is_wrong)
 typedef struct values {
     options copy;
     char text[128][64];
-    size_t count, changed;
+    size_t count, given;
     bool failed;
 } values;
 
 /* Puts every value into another set of options. */
-static void on_value(void *user, const char *flag, const char *value, const char *fallback)
+static void on_value(void *user, const char *flag, const char *value, bool given)
 {
     values *v = user;
     strncpy(v->text[v->count], value, sizeof v->text[0] - 1);
-    v->failed = v->failed || options_set(&v->copy, flag, v->text[v->count++], NULL) != PV_OK;
-    v->changed += strcmp(value, fallback) != 0;
+    v->failed = v->failed || options_set(&v->copy, flag, v->text[v->count++], given, NULL) != PV_OK;
+    v->given += given;
 }
 
-static void same(void *user, const char *flag, const char *value, const char *fallback)
+static void same(void *user, const char *flag, const char *value, bool given)
 {
     values *v = user;
-    (void)fallback;
+    (void)given;
     cr_expect_str_eq(value, v->text[v->count++], "%s", flag);
 }
 
@@ -69,13 +69,14 @@ Test(options, values_go_through_text_and_back)
     values v = {.copy = {.command = FOR_BENCH}};
     options_visit(&opt, on_value, &v);
     cr_expect_not(v.failed);
-    cr_expect_eq(v.changed, 4);
+    cr_expect_eq(v.given, 4);
+    cr_expect(v.copy.json_given && v.copy.alpha_given && !v.copy.width_given);
     cr_expect(v.copy.json && v.copy.seed == 11 && strcmp(v.copy.model, "d") == 0);
     cr_expect(v.copy.alpha == opt.alpha && v.copy.passes == 1 && !v.copy.resume);
     v.count = 0;
     options_visit(&v.copy, same, &v);
-    cr_expect_eq(options_set(&opt, "--nothing", "1", NULL), PV_E_INVALID);
-    cr_expect_eq(options_set(&opt, "--pass", "0", NULL), PV_E_INVALID);
+    cr_expect_eq(options_set(&opt, "--nothing", "1", true, NULL), PV_E_INVALID);
+    cr_expect_eq(options_set(&opt, "--pass", "0", true, NULL), PV_E_INVALID);
     options_release(&opt);
     cr_expect_eq(pv_mem_live(), 0);
 }

@@ -151,3 +151,17 @@ Test(device, the_cache_keeps_to_its_budget)
     cr_expect_eq(choose(&plan, &both, "cpu", 0.001, &err), PV_E_INVALID);
     cr_expect_not_null(strstr(err.msg, "--kv-memory 0.001"), "%s", err.msg);
 }
+
+Test(device, a_cpu_has_room_for_many_samples_where_that_is_cheap)
+{
+    device_plan plan;
+    static engine_model model;
+    pv_error err = {0};
+    options opt = {.device = "cpu"};
+    model.config.max_positions = 1024; /* 17 pages of 2 MiB: 128 fit into what is cheap */
+    cr_assert_eq(device_choose_from(&plan, &cpu_only, &opt, &model, &err), PV_OK, "%s", err.msg);
+    cr_expect_eq(plan.engine.backend.kv_pages, 128);
+    model.config.max_positions = 64; /* 64 sequences fill no more */
+    cr_assert_eq(device_choose_from(&plan, &cpu_only, &opt, &model, &err), PV_OK, "%s", err.msg);
+    cr_expect_eq(plan.engine.backend.kv_pages, 64 * 2);
+}

@@ -36,6 +36,8 @@ Test(options, values_come_after_a_blank_or_an_equals_sign)
     cr_assert_eq(opt.nodes, 7);
     cr_assert_float_eq(opt.timeout, 2.5, 0);
     cr_assert(opt.json);
+    cr_assert(opt.nodes_given && opt.timeout_given && opt.json_given);
+    cr_assert_not(opt.width_given, "it has its default");
     options_release(&opt);
 }
 
