@@ -218,6 +218,24 @@ static pv_status migrate(store *s, pv_error *err)
     return store_end(s, status, err);
 }
 
+/* Two processes that make one file a WAL at the same moment are in each other's way, and SQLite does not wait here by itself. FULL: a
+ * result that was written is there after a power cut, too. */
+static pv_status set_up(store *s, pv_error *err)
+{
+    enum { PAUSE_MS = 20 };
+
+    int code = SQLITE_BUSY;
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    for (int waited = 0; code == SQLITE_BUSY && waited < BUSY_MS; waited += PAUSE_MS) {
+        code = sqlite3_exec(s->db, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
+        if (code == SQLITE_BUSY) {
+            sqlite3_sleep(PAUSE_MS);
+        }
+    }
+    return code == SQLITE_OK ? run_script(s, "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON", err)
+                             : store_fail(s, err);
+}
+
 pv_status store_open(store **out, const char *path, pv_error *err)
 {
     store *s = pv_calloc(1, sizeof *s);
@@ -231,12 +249,8 @@ pv_status store_open(store **out, const char *path, pv_error *err)
         SQLITE_OK) {
         status = store_fail(s, err);
     }
-    if (status == PV_OK) { /* FULL: a result that was written is there after a power cut, too */
-        sqlite3_busy_timeout(s->db, BUSY_MS);
-        status = run_script(s,
-                            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                            "PRAGMA foreign_keys=ON",
-                            err);
+    if (status == PV_OK) {
+        status = set_up(s, err);
     }
     if (status == PV_OK) {
         status = migrate(s, err);

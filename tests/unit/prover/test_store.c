@@ -319,6 +319,26 @@ Test(store, processes_may_end_at_any_moment)
     store_close(s);
 }
 
+/* Many processes that make the file at the same moment. */
+Test(store, is_made_once_by_many)
+{
+    enum { PROCESSES = 12, ROUNDS = 15 };
+
+    for (int round = 0; round < ROUNDS; round++) {
+        snprintf(path, sizeof path, "%s/new%d.sqlite", folder, round);
+        for (int i = 0; i < PROCESSES; i++) {
+            if (fork() == 0) {
+                store *s;
+                _exit(store_open(&s, path, NULL) == PV_OK ? 0 : 1);
+            }
+        }
+        for (int i = 0, status; i < PROCESSES; i++) {
+            cr_assert_neq(wait(&status), -1);
+            cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%d", status);
+        }
+    }
+}
+
 static void refuses(pv_status status, const char *says)
 {
     store *s = NULL;
