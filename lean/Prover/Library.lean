@@ -178,13 +178,13 @@ def serveStatements (s : Session) (req : Json) : Answer Json := do
     let found ← (jsonTheorems start (absurd != 0) chosen (dropItems skip all) limit : IO _)
     pure (Json.mkObj [("theorems", jsonList found), ("total", jsonNat (countOf all))])
 
-/-- The theorem that a text states: the last constant its commands made. -/
-def statedBy (start : Command.State) (text name : String) : Answer ConstantInfo := do
+/-- The theorem that a text states, and the environment behind it. -/
+def statedBy (start : Command.State) (text name : String) : Answer (ConstantInfo × Environment) := do
   let start := withScopeOptions start (limited · 20000)
   let ran ← (runCommands (inputOf text) {} start : IO _)
   let final := finalState start ran
   match findDeclared? final.env name.toName with
-  | some c => pure c
+  | some c => pure (c, final.env)
   | none =>
     match firstError? (allMessages ran.toList) with
     | some m => do
@@ -200,7 +200,7 @@ def serveMutate (s : Session) (req : Json) : Answer Json := do
   let name ← strField req "name"
   let absurd ← natFieldD req "absurd" 1
   let chosen ← chosenMutations (← strsField req "mutations")
-  let c ← statedBy start text name
+  let (c, _) ← statedBy start text name
   let statement : Statement := { levels := c.levelParams, type := c.type }
   let itself ← (jsonStatement start (absurd != 0) "theorem" statement : IO _)
   let mutants ← (jsonMutants start (absurd != 0) statement [] chosen : IO _)
@@ -241,19 +241,34 @@ def jsonNames : List Name → IO (List Json)
     let rest ← jsonNames ns
     pure (Json.str name :: rest)
 
+/-- The constants of `start` that an expression rests on. Lemmas that elaboration made on the way (`grind` puts its proofs into
+such) are looked into; `seen` are the names met so far. -/
+partial def restsOn (start final : Environment) (seen : NameSet) : List Name → NameSet × List Name
+  | [] => (seen, [])
+  | n :: ns =>
+    if seen.contains n then restsOn start final seen ns else
+      let seen := seen.insert n
+      if start.contains n then
+        let (seen, rest) := restsOn start final seen ns
+        (seen, n :: rest)
+      else
+        match final.find? n with
+        | some c => restsOn start final seen (joinLists c.getUsedConstantsAsSet.toList ns)
+        | none => restsOn start final seen ns
+
 /-- `usage` -/
 def serveUsage (s : Session) (req : Json) : Answer Json := do
   let handle ← natField req "env"
   let start ← s.env handle
   let text ← strField req "text"
   let name ← strField req "name"
-  let c ← statedBy start text name
+  let (c, final) ← statedBy start text name
   match c with
   | .thmInfo v => do
     let unused ← match ← (runIn (freshScope start) "" 0 (unusedHypotheses v.value) : IO _) with
       | .ok names => pure names
       | .error _ => pure []
-    let used := v.value.getUsedConstants.toList
+    let (_, used) := restsOn start.env final {} v.value.getUsedConstants.toList
     let lemmas ← match ← (runIn (freshScope start) "" 0 (theoremsAmong start.env (fun _ => true) used) : IO _) with
       | .ok found => (jsonNames (mapList (fun e => e.name) found) : IO _)
       | .error _ => pure []
