@@ -104,12 +104,20 @@ static pv_status state_prompt(model_policy *p, const search_policy_request *q, e
     return status;
 }
 
+/* The header; nothing when the statements bring theirs along. */
+static void put_header(const model_policy *p, pv_buf *out)
+{
+    pv_buf_printf(out, "%s%s", p->header, p->header[0] == '\0' ? "" : "\n\n");
+}
+
 static pv_status proof_prompt(model_policy *p, const search_policy_request *q, engine_tokens *out,
                               pv_error *err)
 {
     pv_buf text = {0}, answer = {0};
-    pv_buf_printf(&text, "%s\n\n%s", p->header, q->statement);
-    pv_buf_printf(&answer, "```lean4\n%s\n\n", p->header);
+    put_header(p, &text);
+    pv_buf_puts(&text, q->statement);
+    pv_buf_puts(&answer, "```lean4\n");
+    put_header(p, &answer);
     put_proof_so_far(q, &answer);
     pv_status status = pv_buf_ok(&text) ? prompt_render(p->model, p->encoder, "prover-v2-noncot",
                                                         pv_buf_text(&text), text.len, out, err)
@@ -301,6 +309,17 @@ static void cancel(void *self, uint64_t ticket)
             return;
         }
     }
+}
+
+const char *model_policy_prompt(const model_policy *p)
+{
+    return p->format.kind == PROVER_JSON_STATE ? "state" : "prover-v2-noncot, continued";
+}
+
+model_parts model_policy_parts(model_policy *p)
+{
+    model_parts parts = {p->model, p->encoder, p->thread};
+    return parts;
 }
 
 search_policy model_policy_table(model_policy *policy)
