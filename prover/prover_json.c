@@ -85,6 +85,39 @@ pv_status prover_json_read(prover_json *out, const char *dir, bool has_chat, pv_
     return PV_OK;
 }
 
+static pv_status preset(prover_json *out, prover_json_kind kind, const char *after, pv_error *err)
+{
+    *out = (prover_json){kind, pv_strdup(""), pv_strdup(after), pv_strdup("\n")};
+    bool ok = out->before != NULL && out->after != NULL && out->stop != NULL;
+    return ok ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
+}
+
+pv_status prover_json_named(prover_json *out, const char *name, pv_error *err)
+{
+    prover_json format = {.kind = PROVER_JSON_PROOF};
+    size_t n = strlen(name);
+    pv_status status;
+    if (strcmp(name, "prover-v2-noncot") == 0) {
+        status = preset(&format, PROVER_JSON_PROOF, "", err);
+    } else if (strcmp(name, "state") == 0) {
+        status = preset(&format, PROVER_JSON_STATE, ":::", err);
+    } else if (n > 5 && strcmp(name + n - 5, ".json") == 0) {
+        status = read_fields(&format, name, err);
+    } else {
+        status =
+            pv_fail(err, PV_E_INVALID,
+                    "--prompt %s: the prompts are prover-v2-noncot, state, and files that end in "
+                    ".json",
+                    name);
+    }
+    if (status != PV_OK) {
+        prover_json_release(&format);
+        return status;
+    }
+    *out = format;
+    return PV_OK;
+}
+
 void prover_json_release(prover_json *format)
 {
     pv_free(format->before);
