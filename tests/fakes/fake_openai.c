@@ -6,7 +6,8 @@
  * are {"when": TEXT, "say": [TEXT, ...]}: the first line whose `when` is in the prompt says what the choices say, in turn; without
  * one they say "skip". --tokens N: every choice is N tokens long instead. --delay: an answer takes so long; a stream is spread over it.
  *
- * The model's name is the fault: NAME, NAME:K (only the first K requests for this model), CODE+S (with Retry-After: S). Others are good.
+ * The model's name is the fault: NAME, NAME:K (only the first K requests for this model), NAME@K (only those after the first K),
+ * CODE+S (with Retry-After: S). Others are good.
  *   CODE (401, 429, 500, ...)   that status
  *   garbage, html               200 with a body that is no JSON; that is a page
  *   cut, cutchunk, cutstream    closed in the middle of the body; of a chunk; a stream that ends well, but early
@@ -153,7 +154,7 @@ static bool fault_is(const client *c, const char *name)
 /* Sends c->out: at once, late, or piece by piece. */
 static void send_out(client *c, bool stream, size_t events)
 {
-    uint64_t delay = c->s->delay_ms;
+    uint64_t delay = c->busy ? c->s->delay_ms : 0;
     if (fault_is(c, "slow")) {
         c->piece = 40;
         uv_timer_start(&c->timer, on_tick, 5, 5);
@@ -485,10 +486,11 @@ static void take_fault(client *c, const char *model)
     snprintf(c->fault, sizeof c->fault, "%s", model);
     json_int_t count = json_integer_value(json_object_get(c->s->counts, model)) + 1;
     json_object_set_new(c->s->counts, model, json_integer(count));
-    char *limit = strchr(c->fault, ':');
+    char *limit = strpbrk(c->fault, ":@");
     if (limit != NULL) {
+        bool first = *limit == ':';
         *limit = '\0';
-        if (count > strtoll(limit + 1, NULL, 10)) {
+        if ((count <= strtoll(limit + 1, NULL, 10)) != first) {
             c->fault[0] = '\0';
         }
     }
@@ -603,6 +605,12 @@ static void take_request(client *c)
 {
     char length[32], path[128] = "";
     const char *end = c->in.len == 0 ? NULL : strstr(c->in.data, "\r\n\r\n");
+    if (c->in.len > 0 && !isupper((unsigned char)c->in.data[0])) { /* TLS, for one */
+        answer_text(c, 400, "", "");
+        c->close_after = true;
+        pv_buf_clear(&c->in);
+        return;
+    }
     if (end == NULL || c->busy) {
         return;
     }
