@@ -1,110 +1,13 @@
 #include "openai.h"
 
+#include "json_scan.h"
 #include "pv_mem.h"
 #include "pv_utf8.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { SEED_MASK = 0x7fffffff, MESSAGE_MAX = 300, MODELS_MAX = 10000 };
-
-/* ---- bodies ---- */
-
-typedef struct builder {
-    json_t *body;
-    bool starved;
-} builder;
-
-/* `value` is taken; NULL: memory is short. */
-static void set(builder *b, const char *key, json_t *value)
-{
-    b->starved = json_object_set_new(b->body, key, value) != 0 || b->starved;
-}
-
-static json_t *message(const char *role, const char *text)
-{
-    return json_pack("{s:s, s:s}", "role", role, "content", text);
-}
-
-/* vLLM and SGLang go on with an assistant's message that is begun when told so. */
-static void set_messages(builder *b, const openai_ask *ask)
-{
-    json_t *messages = json_array();
-    bool ok = json_array_append_new(messages, message("user", ask->prompt)) == 0;
-    if (ask->answer != NULL) {
-        ok = json_array_append_new(messages, message("assistant", ask->answer)) == 0 && ok;
-        set(b, "add_generation_prompt", json_false());
-        set(b, "continue_final_message", json_true());
-    }
-    set(b, "messages", messages);
-    b->starved = b->starved || !ok;
-}
-
-/* Completions: 1 and not 0, which some servers take for "none". */
-static void set_logprobs(builder *b, const openai_ask *ask)
-{
-    if (ask->logprobs) {
-        set(b, "logprobs", ask->api == OPENAI_CHAT ? json_true() : json_integer(1));
-    }
-}
-
-static void set_sampling(builder *b, const openai_ask *ask)
-{
-    set(b, "n", json_integer((json_int_t)ask->choices));
-    set(b, "max_tokens", json_integer((json_int_t)ask->max_tokens));
-    set(b, "temperature", json_real(ask->temperature));
-    if (ask->top_p < 1) {
-        set(b, "top_p", json_real(ask->top_p));
-    }
-    if (ask->top_k > 0) {
-        set(b, "top_k", json_integer((json_int_t)ask->top_k));
-    }
-    if (ask->min_p > 0) {
-        set(b, "min_p", json_real(ask->min_p));
-    }
-    set(b, "seed", json_integer((json_int_t)(ask->seed & SEED_MASK)));
-    if (ask->stop != NULL) {
-        set(b, "stop", json_pack("[s]", ask->stop));
-    }
-}
-
-static int append_bytes(const char *bytes, size_t n, void *user)
-{
-    pv_buf_append(user, bytes, n);
-    return pv_buf_ok(user) ? 0 : -1;
-}
-
-static bool is_utf8(const char *text)
-{
-    return text == NULL || pv_utf8_valid(text, strlen(text)) == strlen(text);
-}
-
-pv_status openai_body(const openai_ask *ask, pv_buf *out, pv_error *err)
-{
-    if (!is_utf8(ask->model) || !is_utf8(ask->prompt) || !is_utf8(ask->answer) ||
-        !is_utf8(ask->stop)) {
-        return pv_fail(err, PV_E_INVALID, "a text for the server is not UTF-8");
-    }
-    builder b = {json_object(), false};
-    set(&b, "model", json_string(ask->model));
-    if (ask->api == OPENAI_CHAT) {
-        set_messages(&b, ask);
-    } else {
-        set(&b, "prompt", json_string(ask->prompt));
-    }
-    set_sampling(&b, ask);
-    set_logprobs(&b, ask);
-    if (ask->stream) {
-        set(&b, "stream", json_true());
-        set(&b, "stream_options", json_pack("{s:b}", "include_usage", 1));
-    }
-    if (ask->extra != NULL) {
-        b.starved = json_object_update(b.body, (json_t *)(uintptr_t)ask->extra) != 0 || b.starved;
-    }
-    bool written = !b.starved && json_dump_callback(b.body, append_bytes, out, JSON_COMPACT) == 0;
-    json_decref(b.body);
-    return written ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
-}
+enum { MESSAGE_MAX = 300, MODELS_MAX = 10000 };
 
 /* ---- replies ---- */
 
@@ -135,104 +38,186 @@ void openai_reply_release(openai_reply *reply)
     for (uint32_t i = 0; i < reply->asked; i++) {
         pv_buf_release(&reply->choices[i].text);
     }
+    pv_buf_release(&reply->text);
+    pv_buf_release(&reply->word);
     pv_free(reply->choices);
     memset(reply, 0, sizeof *reply);
 }
 
-static void add_score(openai_choice *choice, const json_t *value)
+/* What is read of one choice before its index is known; its text is in reply->text. */
+typedef struct draft {
+    double index, logprob;
+    uint32_t scored;
+    bool unscored;
+    openai_finish finish;
+} draft;
+
+static void take_score(json_scan *s, draft *d)
 {
-    if (json_is_number(value)) {
-        choice->logprob += fmin(json_number_value(value), 0);
-        choice->scored++;
-    } else {
-        choice->unscored = true;
+    double value;
+    if (json_scan_peek(s) != JSON_SCAN_NUMBER) {
+        json_scan_skip(s);
+        d->unscored = true;
+    } else if (json_scan_number(s, &value)) {
+        d->logprob += fmin(value, 0);
+        d->scored++;
     }
 }
 
-/* Completions: logprobs.token_logprobs is an array of numbers. Chat: logprobs.content is an array of {token, logprob}. */
-static void add_scores(openai_choice *choice, const json_t *logprobs)
+/* {token, logprob, bytes, top_logprobs} */
+static void take_scored_token(json_scan *s, draft *d)
 {
-    const json_t *numbers = json_object_get(logprobs, "token_logprobs");
-    const json_t *content = json_object_get(logprobs, "content");
-    for (size_t i = 0; i < json_array_size(numbers); i++) {
-        add_score(choice, json_array_get(numbers, i));
-    }
-    for (size_t i = 0; i < json_array_size(content); i++) {
-        add_score(choice, json_object_get(json_array_get(content, i), "logprob"));
-    }
-}
-
-static openai_finish finish_of(const char *reason)
-{
-    if (strcmp(reason, "stop") == 0) {
-        return OPENAI_STOP;
-    }
-    return strcmp(reason, "length") == 0 ? OPENAI_LENGTH : OPENAI_OTHER;
-}
-
-/* The text of a choice: NULL when the field is absent or null (a chunk that only says who speaks, or that it ended). */
-static pv_status text_of(const json_t *choice, openai_api api, bool chunk, const json_t **text,
-                         pv_error *err)
-{
-    const json_t *holder = choice;
-    if (api == OPENAI_CHAT) {
-        holder = json_object_get(choice, chunk ? "delta" : "message");
-        if (holder != NULL && !json_is_object(holder)) {
-            return pv_fail(err, PV_E_PROTOCOL, "a choice's %s is no object",
-                           chunk ? "delta" : "message");
+    json_scan_name key;
+    for (bool more = json_scan_object(s); json_scan_key(s, &more, &key);) {
+        if (json_scan_key_is(&key, "logprob")) {
+            take_score(s, d);
+        } else {
+            json_scan_skip(s);
         }
     }
-    *text = json_object_get(holder, api == OPENAI_CHAT ? "content" : "text");
-    if (*text != NULL && !json_is_string(*text) && !json_is_null(*text)) {
-        return pv_fail(err, PV_E_PROTOCOL, "a choice's text is no string");
-    }
-    *text = json_is_string(*text) ? *text : NULL;
-    return PV_OK;
 }
 
-static pv_status take_choice(openai_reply *reply, openai_api api, const json_t *from, bool chunk,
-                             pv_error *err)
+static void take_scores(json_scan *s, draft *d, void (*take)(json_scan *s, draft *d))
 {
-    const json_t *index = json_object_get(from, "index");
-    json_int_t at = json_is_integer(index) ? json_integer_value(index) : 0;
-    if (!json_is_object(from) || at < 0 || at >= (json_int_t)reply->asked ||
-        (index != NULL && !json_is_integer(index))) {
-        return pv_fail(err, PV_E_PROTOCOL, "a choice has no index below the %u asked for",
-                       reply->asked);
+    if (json_scan_peek(s) != JSON_SCAN_ARRAY) {
+        json_scan_skip(s);
+        return;
     }
-    openai_choice *choice = &reply->choices[at];
-    const json_t *text = NULL;
-    pv_status status = text_of(from, api, chunk, &text, err);
-    if (status != PV_OK) {
-        return status;
+    for (bool more = json_scan_array(s); json_scan_item(s, &more);) {
+        take(s, d);
     }
+}
+
+/* Completions: token_logprobs is an array of numbers. Chat: content is an array of objects. */
+static void take_logprobs(json_scan *s, draft *d)
+{
+    json_scan_name key;
+    if (json_scan_peek(s) != JSON_SCAN_OBJECT) {
+        json_scan_skip(s);
+        return;
+    }
+    for (bool more = json_scan_object(s); json_scan_key(s, &more, &key);) {
+        if (json_scan_key_is(&key, "token_logprobs")) {
+            take_scores(s, d, take_score);
+        } else if (json_scan_key_is(&key, "content")) {
+            take_scores(s, d, take_scored_token);
+        } else {
+            json_scan_skip(s);
+        }
+    }
+}
+
+/* A string or null (a chunk that only says who speaks, or that it ended). */
+static void take_text(json_scan *s, pv_buf *out)
+{
+    pv_buf_clear(out);
+    if (json_scan_peek(s) == JSON_SCAN_NULL) {
+        json_scan_skip(s);
+    } else {
+        (void)json_scan_string(s, out);
+    }
+}
+
+static void take_message(json_scan *s, pv_buf *out)
+{
+    json_scan_name key;
+    for (bool more = json_scan_object(s); json_scan_key(s, &more, &key);) {
+        if (json_scan_key_is(&key, "content")) {
+            take_text(s, out);
+        } else {
+            json_scan_skip(s);
+        }
+    }
+}
+
+static void take_finish(json_scan *s, pv_buf *word, draft *d)
+{
+    take_text(s, word);
+    if (word->len > 0) {
+        d->finish = strcmp(word->data, "stop") == 0     ? OPENAI_STOP
+                    : strcmp(word->data, "length") == 0 ? OPENAI_LENGTH
+                                                        : OPENAI_OTHER;
+    }
+}
+
+static void take_field(openai_reply *reply, openai_api api, bool chunk, json_scan *s,
+                       const json_scan_name *key, draft *d)
+{
+    const char *message = chunk ? "delta" : "message";
+    if (json_scan_key_is(key, "index")) {
+        (void)json_scan_number(s, &d->index);
+    } else if (api == OPENAI_COMPLETIONS && json_scan_key_is(key, "text")) {
+        take_text(s, &reply->text);
+    } else if (api == OPENAI_CHAT && json_scan_key_is(key, message)) {
+        take_message(s, &reply->text);
+    } else if (json_scan_key_is(key, "logprobs")) {
+        take_logprobs(s, d);
+    } else if (json_scan_key_is(key, "finish_reason")) {
+        take_finish(s, &reply->word, d);
+    } else {
+        json_scan_skip(s);
+    }
+}
+
+static void add_draft(openai_reply *reply, bool chunk, json_scan *s, const draft *d)
+{
+    if (!(d->index >= 0 && d->index < reply->asked) || d->index > floor(d->index)) {
+        json_scan_fail(s, "a choice has no index below the number asked for");
+        return;
+    }
+    openai_choice *choice = &reply->choices[(uint32_t)d->index];
     if (!chunk && choice->present) {
-        return pv_fail(err, PV_E_PROTOCOL, "two choices have the index %d", (int)at);
+        json_scan_fail(s, "two choices have the same index");
+        return;
     }
     choice->present = true;
-    if (text != NULL) {
-        pv_buf_append(&choice->text, json_string_value(text), json_string_length(text));
-    }
-    add_scores(choice, json_object_get(from, "logprobs"));
-    const char *reason = json_string_value(json_object_get(from, "finish_reason"));
-    choice->finish = reason == NULL ? choice->finish : finish_of(reason);
-    return pv_buf_ok(&choice->text) ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
+    choice->logprob += d->logprob;
+    choice->scored += d->scored;
+    choice->unscored = choice->unscored || d->unscored;
+    choice->finish = d->finish == OPENAI_UNFINISHED ? choice->finish : d->finish;
+    pv_buf_append(&choice->text, pv_buf_text(&reply->text), reply->text.len);
+    s->starved = s->starved || !pv_buf_ok(&choice->text);
 }
 
-static void take_usage(openai_reply *reply, const json_t *root)
+static void take_choice(openai_reply *reply, openai_api api, bool chunk, json_scan *s)
 {
-    const json_t *tokens = json_object_get(json_object_get(root, "usage"), "completion_tokens");
-    if (json_is_integer(tokens) && json_integer_value(tokens) >= 0) {
-        reply->has_usage = true;
-        reply->tokens = (uint64_t)json_integer_value(tokens);
+    json_scan_name key;
+    draft d = {0};
+    pv_buf_clear(&reply->text);
+    for (bool more = json_scan_object(s); json_scan_key(s, &more, &key);) {
+        take_field(reply, api, chunk, s, &key, &d);
+    }
+    if (s->wrong == NULL) {
+        add_draft(reply, chunk, s, &d);
     }
 }
 
-static const char *message_of(const json_t *root)
+static void take_usage(openai_reply *reply, json_scan *s)
 {
-    const json_t *error = json_object_get(root, "error");
+    json_scan_name key;
+    double tokens;
+    if (json_scan_peek(s) != JSON_SCAN_OBJECT) {
+        json_scan_skip(s);
+        return;
+    }
+    for (bool more = json_scan_object(s); json_scan_key(s, &more, &key);) {
+        bool wanted =
+            json_scan_key_is(&key, "completion_tokens") && json_scan_peek(s) == JSON_SCAN_NUMBER;
+        if (!wanted) {
+            json_scan_skip(s);
+        } else if (json_scan_number(s, &tokens) && tokens >= 0 && tokens <= 1e12) {
+            reply->has_usage = true;
+            reply->tokens = (uint64_t)tokens;
+        }
+    }
+}
+
+static const char *message_of(const json_t *object)
+{
+    const json_t *error = json_object_get(object, "error");
     const json_t *places[] = {json_object_get(error, "message"), error,
-                              json_object_get(root, "message"), json_object_get(root, "detail")};
+                              json_object_get(object, "message"),
+                              json_object_get(object, "detail")};
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         if (json_is_string(places[i])) {
             return json_string_value(places[i]);
@@ -242,52 +227,67 @@ static const char *message_of(const json_t *root)
 }
 
 /* An error inside a 200: that of a server that broke down may be gone next time. */
-static pv_status fail_as_told(const json_t *root, pv_error *err)
+static pv_status fail_as_told(const char *bytes, size_t n, pv_error *err)
 {
-    const json_t *code = json_object_get(json_object_get(root, "error"), "code");
+    json_t *object = json_loadb(bytes, n, JSON_ALLOW_NUL, NULL);
+    const json_t *code = json_object_get(json_object_get(object, "error"), "code");
     bool broke = !json_is_integer(code) || json_integer_value(code) >= 500;
-    const char *text = message_of(root);
+    const char *text = message_of(object);
     pv_buf line = {0};
     openai_error_text(text == NULL ? "" : text, text == NULL ? 0 : strlen(text), &line);
     pv_status status = pv_fail(err, broke ? PV_E_LOST : PV_E_PROTOCOL, "the server reports: %s",
                                line.len == 0 ? "an error" : pv_buf_text(&line));
     pv_buf_release(&line);
+    json_decref(object);
     return status;
 }
 
-static pv_status take_root(openai_reply *reply, openai_api api, const json_t *root, bool chunk,
-                           pv_error *err)
+typedef struct envelope { /* what an answer has */
+    bool choices, error;
+} envelope;
+
+static envelope take_root(openai_reply *reply, openai_api api, bool chunk, json_scan *s)
 {
-    const json_t *error = json_object_get(root, "error");
-    if (error != NULL && !json_is_null(error)) {
-        return fail_as_told(root, err);
+    json_scan_name key;
+    envelope r = {0};
+    for (bool more = json_scan_object(s); json_scan_key(s, &more, &key);) {
+        if (json_scan_key_is(&key, "choices")) {
+            r.choices = true;
+            for (bool others = json_scan_array(s); json_scan_item(s, &others);) {
+                take_choice(reply, api, chunk, s);
+            }
+        } else if (json_scan_key_is(&key, "usage")) {
+            take_usage(reply, s);
+        } else {
+            r.error =
+                r.error || (json_scan_key_is(&key, "error") && json_scan_peek(s) != JSON_SCAN_NULL);
+            json_scan_skip(s);
+        }
     }
-    const json_t *choices = json_object_get(root, "choices");
-    if (!json_is_array(choices)) {
-        return pv_fail(err, PV_E_PROTOCOL,
-                       "the answer has no array `choices`: is this a server "
-                       "that speaks OpenAI's protocol?");
-    }
-    pv_status status = PV_OK;
-    for (size_t i = 0; i < json_array_size(choices) && status == PV_OK; i++) {
-        status = take_choice(reply, api, json_array_get(choices, i), chunk, err);
-    }
-    take_usage(reply, root);
-    return status;
+    return r;
 }
 
 static pv_status parse(openai_reply *reply, openai_api api, const char *bytes, size_t n, bool chunk,
                        pv_error *err)
 {
-    json_error_t wrong;
-    json_t *root = json_loadb(bytes, n, JSON_ALLOW_NUL, &wrong);
-    if (root == NULL) {
-        return pv_fail(err, PV_E_PROTOCOL, "the answer is not JSON: line %d: %s", wrong.line,
-                       wrong.text);
+    json_scan s = json_scan_of(bytes, n);
+    envelope r = take_root(reply, api, chunk, &s);
+    bool right = json_scan_end(&s);
+    if (s.starved) {
+        return pv_fail(err, PV_E_NOMEM, "out of memory");
     }
-    pv_status status = take_root(reply, api, root, chunk, err);
-    json_decref(root);
-    return status;
+    if (!right) {
+        return pv_fail(err, PV_E_PROTOCOL,
+                       "the answer is not the JSON that was expected: byte %zu: %s",
+                       (size_t)(s.at - bytes), s.wrong);
+    }
+    if (r.error) {
+        return fail_as_told(bytes, n, err);
+    }
+    return r.choices ? PV_OK
+                     : pv_fail(err, PV_E_PROTOCOL,
+                               "the answer has no array `choices`: is this a server that speaks "
+                               "OpenAI's protocol?");
 }
 
 pv_status openai_reply_parse(openai_reply *reply, openai_api api, const char *bytes, size_t n,

@@ -53,6 +53,7 @@ typedef struct openai_reply { /* {0}: nothing yet */
     uint32_t asked;
     bool has_usage, done; /* done: the stream's [DONE] came                                   */
     uint64_t tokens;      /* usage.completion_tokens of all choices                           */
+    pv_buf text, word;    /* in use while an answer is read                                   */
 } openai_reply;
 
 PV_NODISCARD pv_status openai_reply_init(openai_reply *reply, uint32_t asked, pv_error *err);

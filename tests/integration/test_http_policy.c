@@ -361,7 +361,7 @@ Test(http_policy, a_failure_that_all_will_share_stops_the_search_at_once)
                               {"404@2", "--server-model"},
                               {"redirect@2", "redirects"},
                               {"500", "answers 500"}, /* nothing was ever answered */
-                              {"garbage", "not JSON"}};
+                              {"garbage", "not the JSON"}};
     fixture f;
     start(&f, "{\"when\": \"⊢\", \"say\": [\"go 1\", \"go 2\", \"go 3\"]}\n", "0");
     for (size_t i = 0; i < 5; i++) {

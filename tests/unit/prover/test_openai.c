@@ -212,20 +212,21 @@ Test(openai, a_stream_adds_up)
 Test(openai, answers_that_make_no_sense_are_refused_with_the_reason)
 {
     const char *cases[][2] = {
-        {"", "not JSON"},
-        {"{\"choices\": [{\"index\": 0, \"text\": \"si", "not JSON"},
-        {"<html></html>", "not JSON"},
-        {"[]", "no array `choices`"},
+        {"", "not the JSON"},
+        {"{\"choices\": [{\"index\": 0, \"text\": \"si", "not the JSON"},
+        {"<html></html>", "not the JSON"},
+        {"[]", "an object is expected"},
         {"{}", "no array `choices`"},
-        {"{\"choices\": {}}", "no array `choices`"},
+        {"{\"choices\": {}}", "an array is expected"},
         {"{\"choices\": []}", "no choice"},
-        {"{\"choices\": [7]}", "index"},
+        {"{\"choices\": [7]}", "an object is expected"},
         {"{\"choices\": [{\"index\": 3, \"text\": \"\"}]}", "index"},
         {"{\"choices\": [{\"index\": -1, \"text\": \"\"}]}", "index"},
-        {"{\"choices\": [{\"index\": \"0\", \"text\": \"\"}]}", "index"},
-        {"{\"choices\": [{\"index\": 0, \"text\": 5}]}", "no string"},
+        {"{\"choices\": [{\"index\": 0.5, \"text\": \"\"}]}", "index"},
+        {"{\"choices\": [{\"index\": \"0\", \"text\": \"\"}]}", "a number"},
+        {"{\"choices\": [{\"index\": 0, \"text\": 5}]}", "a string is expected"},
         {"{\"choices\": [{\"index\": 0, \"text\": \"a\"}, {\"index\": 0, \"text\": \"b\"}]}",
-         "two choices"},
+         "two choices have the same index"},
         {"{\"error\": {\"message\": \"bad  \\n prompt\", \"code\": 400}}", "reports: bad prompt"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
