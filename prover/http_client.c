@@ -32,7 +32,7 @@ struct http_exchange {
     pv_error refused; /* by the sink, or by a limit            */
     pv_status status;
     int code;
-    bool hopeless;
+    bool hopeless, trickles;
     pv_error err;
 };
 
@@ -254,7 +254,7 @@ static bool on_bytes(void *user, int code, const char *bytes, size_t n)
 static void start(http_exchange *x)
 {
     http_client *c = x->client;
-    http_call call = {x->url, x->body, x->body_len, on_bytes, on_end, x};
+    http_call call = {x->url, x->body, x->body_len, x->trickles, on_bytes, on_end, x};
     x->tries++;
     x->received = 0;
     pv_buf_clear(&x->said);
@@ -335,6 +335,7 @@ pv_status http_client_submit(http_client *c, const http_request *request, http_e
     x->url = pv_strdup(request->url);
     x->body = request->body == NULL ? NULL : pv_strndup(request->body, request->body_len);
     x->body_len = request->body_len;
+    x->trickles = request->trickles;
     x->sink = request->sink;
     x->on_done = request->on_done;
     x->user = request->user;

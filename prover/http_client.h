@@ -52,7 +52,8 @@ typedef struct http_result { /* borrowed for the call */
 typedef struct http_request { /* url and body are copied */
     const char *url, *body;   /* body NULL: GET, else POST */
     size_t body_len;
-    bool once;             /* no second try */
+    bool once;             /* no second try                              */
+    bool trickles;         /* the answer streams, see http_wire.h        */
     const http_sink *sink; /* static        */
     /* Once, later, from the loop. It may submit and cancel. */
     void (*on_done)(void *user, const http_result *result);

@@ -4,11 +4,20 @@
 #include "pv_mem.h"
 
 #include <curl/curl.h>
+#include <poll.h>
 #include <string.h>
+
+typedef struct watch { /* one socket of libcurl */
+    uv_poll_t poll;
+    http_wire *wire;
+    curl_socket_t socket;
+    bool trickles; /* looked at together with others, not by `poll` */
+} watch;
 
 struct http_transfer {
     http_transfer *next; /* in the list of its state: running or spare */
     http_wire *wire;
+    watch *watch; /* of its connection, while it has one to itself; NULL */
     CURL *easy;
     http_call call;
     bool stopped; /* on_bytes said no */
@@ -18,7 +27,11 @@ struct http_transfer {
 struct http_wire {
     uv_loop_t *loop;
     CURLM *multi;
-    uv_timer_t timer;
+    uv_timer_t timer, look; /* libcurl's clock; when to look at what trickles */
+    int open_handles;
+    watch **trickling; /* owned: the list, not what is in it */
+    struct pollfd *polled;
+    size_t trickling_count, trickling_capacity, polled_capacity;
     struct curl_slist *headers;
     char *ca_file;
     bool direct, closing;
@@ -26,12 +39,6 @@ struct http_wire {
     uint64_t connections;
     http_transfer *running, *spare;
 };
-
-typedef struct watch { /* one socket of libcurl */
-    uv_poll_t poll;
-    http_wire *wire;
-    curl_socket_t socket;
-} watch;
 
 static void unlink_transfer(http_transfer **list, const http_transfer *t)
 {
@@ -48,6 +55,7 @@ static void retire(http_transfer *t)
 {
     http_wire *w = t->wire;
     curl_multi_remove_handle(w->multi, t->easy);
+    t->watch = NULL;
     unlink_transfer(&w->running, t);
     t->next = w->spare;
     w->spare = t;
@@ -169,6 +177,77 @@ static void take_ends(http_wire *w)
     }
 }
 
+/* ---- what trickles ---- */
+
+static const double LOOK_EACH_MS = 0.4, LOOK_MAX_MS = 100;
+
+static void on_look(uv_timer_t *timer);
+
+static void act(http_wire *w, curl_socket_t socket, int flags)
+{
+    int running;
+    curl_multi_socket_action(w->multi, socket, flags, &running);
+}
+
+static void start_looking(http_wire *w)
+{
+    double each = LOOK_EACH_MS * (double)w->trickling_count;
+    uint64_t after = (uint64_t)(each < LOOK_MAX_MS ? each : LOOK_MAX_MS);
+    if (w->trickling_count > 0 && !w->closing) {
+        uv_timer_start(&w->look, on_look, after, 0);
+    }
+}
+
+static void leave_trickling(watch *v)
+{
+    http_wire *w = v->wire;
+    v->trickles = false;
+    for (size_t i = 0; i < w->trickling_count; i++) {
+        if (w->trickling[i] == v) {
+            w->trickling[i] = w->trickling[--w->trickling_count];
+            return;
+        }
+    }
+}
+
+/* Memory that is short leaves the socket with its own poll. */
+static void join_trickling(watch *v)
+{
+    http_wire *w = v->wire;
+    size_t need = w->trickling_count + 1;
+    if (pv_grow((void **)&w->trickling, &w->trickling_capacity, need, sizeof(watch *)) != 0 ||
+        pv_grow((void **)&w->polled, &w->polled_capacity, need, sizeof *w->polled) != 0) {
+        return;
+    }
+    uv_poll_stop(&v->poll);
+    v->trickles = true;
+    w->trickling[w->trickling_count++] = v;
+    if (!uv_is_active((uv_handle_t *)&w->look)) {
+        start_looking(w);
+    }
+}
+
+/* Acting on one socket can end transfers, and with them others' watches: only the sockets' numbers are kept. */
+static void on_look(uv_timer_t *timer)
+{
+    http_wire *w = timer->data;
+    size_t n = w->trickling_count;
+    for (size_t i = 0; i < n; i++) {
+        w->polled[i] = (struct pollfd){.fd = w->trickling[i]->socket, .events = POLLIN};
+    }
+    int ready = poll(w->polled, (nfds_t)n, 0);
+    for (size_t i = 0; i < n && ready > 0; i++) {
+        int flags = (w->polled[i].revents & POLLIN) != 0 ? CURL_CSELECT_IN : 0;
+        flags |= (w->polled[i].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0 ? CURL_CSELECT_IN : 0;
+        if (flags != 0) {
+            ready--;
+            act(w, w->polled[i].fd, flags);
+        }
+    }
+    take_ends(w);
+    start_looking(w);
+}
+
 /* ---- libcurl's sockets and clock ---- */
 
 static void on_watch_closed(uv_handle_t *handle)
@@ -180,10 +259,10 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 {
     watch *v = poll->data;
     http_wire *w = v->wire;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0, running;
+    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
     flags |= (events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;
     flags |= (events & UV_WRITABLE) != 0 ? CURL_CSELECT_OUT : 0;
-    curl_multi_socket_action(w->multi, v->socket, flags, &running);
+    act(w, v->socket, flags);
     take_ends(w);
 }
 
@@ -204,29 +283,50 @@ static watch *watch_new(http_wire *w, curl_socket_t socket)
     return v;
 }
 
+static void watch_close(watch *v)
+{
+    http_wire *w = v->wire;
+    curl_multi_assign(w->multi, v->socket, NULL);
+    if (v->trickles) {
+        leave_trickling(v);
+    }
+    for (http_transfer *t = w->running; t != NULL; t = t->next) {
+        t->watch = t->watch == v ? NULL : t->watch;
+    }
+    uv_close((uv_handle_t *)&v->poll, on_watch_closed);
+}
+
 static int on_socket(CURL *easy, curl_socket_t socket, int what, void *user, void *of_socket)
 {
     http_wire *w = user;
     watch *v = of_socket;
-    (void)easy;
+    http_transfer *t = NULL;
     if (what == CURL_POLL_REMOVE) {
         if (v != NULL) {
-            curl_multi_assign(w->multi, socket, NULL);
-            uv_close((uv_handle_t *)&v->poll, on_watch_closed);
+            watch_close(v);
         }
         return 0;
     }
     v = v == NULL ? watch_new(w, socket) : v;
+    if (v == NULL) {
+        return -1;
+    }
+    if (v->trickles) {
+        leave_trickling(v);
+    }
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
+    if (t != NULL) {
+        t->watch = v;
+    }
     int events = ((what & CURL_POLL_IN) != 0 ? UV_READABLE : 0) |
                  ((what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0);
-    return v == NULL || uv_poll_start(&v->poll, events, on_ready) != 0 ? -1 : 0;
+    return uv_poll_start(&v->poll, events, on_ready) == 0 ? 0 : -1;
 }
 
 static void on_timer(uv_timer_t *timer)
 {
     http_wire *w = timer->data;
-    int running;
-    curl_multi_socket_action(w->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    act(w, CURL_SOCKET_TIMEOUT, 0);
     take_ends(w);
 }
 
@@ -252,6 +352,9 @@ static size_t on_write(char *bytes, size_t size, size_t count, void *user)
     if (!t->call.on_bytes(t->call.user, (int)code, bytes, size * count)) {
         t->stopped = true;
         return 0;
+    }
+    if (t->call.trickles && t->watch != NULL && !t->watch->trickles) {
+        join_trickling(t->watch);
     }
     return size * count;
 }
@@ -398,7 +501,9 @@ pv_status http_wire_open(http_wire **out, uv_loop_t *loop, const http_wire_optio
     w->direct = options->direct;
     w->timeout_s = options->timeout_s;
     uv_timer_init(loop, &w->timer);
-    w->timer.data = w;
+    uv_timer_init(loop, &w->look);
+    w->timer.data = w->look.data = w;
+    w->open_handles = 2;
     w->ca_file = options->ca_file == NULL ? NULL : pv_strdup(options->ca_file);
     if ((w->ca_file == NULL && options->ca_file != NULL) || !make_headers(w, options->key) ||
         !set_multi(w, options->connections)) {
@@ -412,8 +517,12 @@ pv_status http_wire_open(http_wire **out, uv_loop_t *loop, const http_wire_optio
 static void on_timer_closed(uv_handle_t *handle)
 {
     http_wire *w = handle->data;
-    pv_free(w->ca_file);
-    pv_free(w);
+    if (--w->open_handles == 0) {
+        pv_free(w->ca_file);
+        pv_free(w->trickling);
+        pv_free(w->polled);
+        pv_free(w);
+    }
 }
 
 void http_wire_close(http_wire *w)
@@ -436,4 +545,5 @@ void http_wire_close(http_wire *w)
     curl_slist_free_all(w->headers);
     curl_global_cleanup();
     uv_close((uv_handle_t *)&w->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&w->look, on_timer_closed);
 }

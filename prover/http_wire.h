@@ -2,6 +2,10 @@
  *
  * A transfer is one attempt: no queue, no second try (http_client has those). Connections are kept open and used again. Redirects are
  * never followed, so that what a request carries reaches no other host. libcurl and OpenSSL allocate outside pv_mem.
+ *
+ * An answer that trickles (a stream of tokens) wakes nobody for every token: once its body has begun, its socket is looked at together
+ * with those of the others, every 0.4 ms for each of them and at most every 100 ms. 256 streams then cost a look in 100 ms; one alone is
+ * read as it comes.
  * Threads: the loop's. */
 #ifndef HTTP_WIRE_H
 #define HTTP_WIRE_H
@@ -39,6 +43,7 @@ typedef struct http_end { /* how a transfer ended; borrowed for the call */
 typedef struct http_call {  /* borrowed until on_end, but for the struct itself */
     const char *url, *body; /* body NULL: GET, else POST of JSON */
     size_t body_len;
+    bool trickles; /* the answer comes in many small pieces, and none of them is urgent */
     /* Bytes of the answer's body, in order. False stops the transfer: on_end then has PV_E_CANCELLED. Must not call back into
      * the wire. */
     bool (*on_bytes)(void *user, int code, const char *bytes, size_t n);

@@ -136,6 +136,7 @@ static pv_status submit(openai_question *q, const openai_ask *wanted, pv_error *
         http_request request = {.url = pv_buf_text(&url),
                                 .body = pv_buf_text(&body),
                                 .body_len = body.len,
+                                .trickles = s->stream,
                                 .sink = &question_sink,
                                 .on_done = on_done,
                                 .user = q};

@@ -21,6 +21,7 @@
 
 #include <ctype.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,7 @@ typedef struct client {
     bool busy, close_after, endless;
     size_t sent;  /* of out                                                        */
     size_t piece; /* bytes of one sending from the timer; 0: one event of a stream */
+    uint64_t begun_ms, gap_ms, events; /* of a stream: when, how far apart, how many were sent */
     int handles;
 } client;
 
@@ -128,15 +130,28 @@ static size_t next_piece(const client *c)
     return end == NULL ? left : (size_t)(end - at) + 4;
 }
 
-static void on_tick(uv_timer_t *timer)
+static void send_piece(client *c)
 {
-    client *c = timer->data;
     size_t n = next_piece(c);
     bool last = c->sent + n == c->out.len && !c->endless;
     send_bytes(c, c->out.data + c->sent, n, last);
     c->sent += c->endless ? 0 : n;
     if (last) {
-        uv_timer_stop(timer);
+        uv_timer_stop(&c->timer);
+    }
+}
+
+/* A tick that comes late sends all events that are due by then, each on its own. */
+static void on_tick(uv_timer_t *timer)
+{
+    client *c = timer->data;
+    if (c->piece > 0) {
+        send_piece(c);
+        return;
+    }
+    uint64_t due = (uv_now(&c->s->loop) - c->begun_ms) / c->gap_ms;
+    for (; c->events < due && uv_is_active((uv_handle_t *)timer); c->events++) {
+        send_piece(c);
     }
 }
 
@@ -165,7 +180,10 @@ static void send_out(client *c, bool stream, size_t events)
     } else if (stream && delay > 0) {
         uint64_t gap = delay / (events > 0 ? events : 1);
         c->piece = 0;
-        uv_timer_start(&c->timer, on_tick, gap, gap > 0 ? gap : 1);
+        c->events = 0;
+        c->gap_ms = gap > 0 ? gap : 1;
+        c->begun_ms = uv_now(&c->s->loop);
+        uv_timer_start(&c->timer, on_tick, c->gap_ms, c->gap_ms);
     } else {
         uv_timer_start(&c->timer, on_late, delay, 0);
     }
@@ -711,6 +729,7 @@ int main(int argc, char **argv)
     static server s;
     struct sockaddr_in at;
     int size = sizeof at;
+    signal(SIGPIPE, SIG_IGN); /* clients hang up */
     s.script = json_array();
     s.counts = json_object();
     s.last = json_null();

@@ -462,6 +462,35 @@ Test(http_client, limits_hold_and_connections_are_used_again)
     stop(&f);
 }
 
+Test(http_client, many_streams_are_read_together_and_some_are_cancelled)
+{
+    enum { STREAMS = 96 };
+
+    fixture f;
+    start(&f, (char *[]){"--delay", "600", "--tokens", "40", NULL});
+    openai_server_options options = options_for(&f, "good");
+    options.stream = true;
+    options.http.in_flight = STREAMS;
+    openai_question *q[STREAMS];
+    open_with(&f, &options);
+    for (int i = 0; i < STREAMS; i++) {
+        q[i] = ask(&f, 1);
+    }
+    for (uint64_t begun = pv_clock_ms(); pv_clock_ms() - begun < 200;) {
+        uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    for (int i = 0; i < STREAMS; i += 3) {
+        openai_server_cancel(f.server, q[i]);
+    }
+    wait_for(&f, STREAMS / 3);
+    cr_assert_eq(f.status, PV_E_CANCELLED);
+    wait_for(&f, STREAMS);
+    cr_assert_eq(f.good, STREAMS - STREAMS / 3, "%d: %s", f.good, f.text);
+    cr_assert_float_eq(f.logprob, -5, 1e-9, "40 tokens of 1/8");
+    close_server(&f);
+    stop(&f);
+}
+
 Test(http_client, what_is_cancelled_ends_at_once_and_the_server_notices)
 {
     fixture f;
