@@ -1,5 +1,5 @@
-/* http_client and openai_server against a server that has every fault a test asks for. No Lean is needed. */
-#include "fake_server.h"
+/* http_client and openai_server against a server that has every fault a test asks for. */
+#include "fakes/fake_server.h"
 
 #include "openai_server.h"
 #include "pv_clock.h"
@@ -119,68 +119,6 @@ static void stop(fixture *f)
     cr_assert_eq(uv_loop_close(&f->loop), 0);
     cr_assert_eq(pv_mem_live(), 0);
     fake_server_stop(&f->fake);
-}
-
-typedef struct counts {
-    json_int_t connections, requests, open, open_max, aborted;
-    json_t *last;
-} counts;
-
-typedef struct fetched {
-    pv_buf text;
-    bool over;
-} fetched;
-
-static void fetched_begin(void *user)
-{
-    (void)user;
-}
-
-static pv_status fetched_bytes(void *user, const char *bytes, size_t n, pv_error *err)
-{
-    (void)err;
-    pv_buf_append(&((fetched *)user)->text, bytes, n);
-    return PV_OK;
-}
-
-static pv_status fetched_end(void *user, pv_error *err)
-{
-    (void)user;
-    (void)err;
-    return PV_OK;
-}
-
-static void fetched_done(void *user, const http_result *result)
-{
-    cr_assert_eq(result->status, PV_OK);
-    ((fetched *)user)->over = true;
-}
-
-static counts counts_of(fixture *f)
-{
-    static const http_sink sink = {fetched_begin, fetched_bytes, fetched_end};
-    char url[64];
-    fetched got = {0};
-    http_client *client = NULL;
-    http_exchange *exchange = NULL;
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/stats", f->fake.port);
-    cr_assert_eq(http_client_open(&client, &f->loop, url, &(http_client_options){0}, NULL), PV_OK);
-    http_request request = {.url = url, .sink = &sink, .on_done = fetched_done, .user = &got};
-    cr_assert_eq(http_client_submit(client, &request, &exchange, NULL), PV_OK);
-    while (!got.over) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
-    http_client_close(client);
-    uv_run(&f->loop, f->server == NULL ? UV_RUN_DEFAULT : UV_RUN_NOWAIT);
-    json_t *all = json_loadb(got.text.data, got.text.len, 0, NULL);
-    counts c = {0};
-    cr_assert_eq(json_unpack(all, "{s:I, s:I, s:I, s:I, s:I, s:O}", "connections", &c.connections,
-                             "requests", &c.requests, "open", &c.open, "open_max", &c.open_max,
-                             "aborted", &c.aborted, "last", &c.last),
-                 0);
-    json_decref(all);
-    pv_buf_release(&got.text);
-    return c;
 }
 
 TestSuite(http_client, .timeout = 120);
@@ -369,17 +307,19 @@ Test(http_client, the_key_goes_to_the_server_and_nowhere_else)
         close_server(&f);
         cr_assert_null(strstr(f.text, key), "%s", f.text);
         if (i == 0) {
-            counts c = counts_of(&f);
-            const char *sent = json_string_value(json_object_get(c.last, "authorization"));
+            json_t *stats = fake_server_stats(&f.fake);
+            const json_t *last = json_object_get(stats, "last");
+            const char *sent = json_string_value(json_object_get(last, "authorization"));
             cr_assert_str_eq(sent, "Bearer sk-very-secret-0123456789");
-            json_decref(c.last);
+            json_decref(stats);
         } else if (i == 1) {
             cr_assert_not_null(strstr(f.text, "no such key: Bearer ***"), "%s", f.text);
         } else if (i == 2) {
-            counts c = counts_of(&f);
-            const char *path = json_string_value(json_object_get(c.last, "path"));
+            json_t *stats = fake_server_stats(&f.fake);
+            const json_t *last = json_object_get(stats, "last");
+            const char *path = json_string_value(json_object_get(last, "path"));
             cr_assert_str_eq(path, "/v1/completions", "the redirect was not followed");
-            json_decref(c.last);
+            json_decref(stats);
         }
     }
     cr_assert_neq(logged[0], '\0', "a second try is logged");
@@ -442,10 +382,9 @@ Test(http_client, limits_hold_and_connections_are_used_again)
     }
     wait_for(&f, 80);
     cr_assert_eq(f.good, 80);
-    counts c = counts_of(&f);
-    json_decref(c.last);
-    cr_assert_eq(c.open_max, 8);
-    cr_assert_leq(c.connections, 9, "8, and the one that asks for the counts");
+    cr_assert_eq(fake_server_count(&f.fake, "open_max"), 8);
+    cr_assert_leq(fake_server_count(&f.fake, "connections"), 10,
+                  "8, and the two that ask for the counts");
     close_server(&f);
     options.http.in_flight = 100;
     options.http.rate = 50;
@@ -502,12 +441,10 @@ Test(http_client, what_is_cancelled_ends_at_once_and_the_server_notices)
     for (int i = 0; i < 6; i++) {
         q[i] = ask(&f, 1);
     }
-    counts c = {0};
-    for (int i = 0; i < 500 && c.open < 4; i++) {
-        c = counts_of(&f);
-        json_decref(c.last);
+    for (int i = 0; i < 5000 && fake_server_count(&f.fake, "open") < 4; i++) {
+        uv_run(&f.loop, UV_RUN_NOWAIT);
     }
-    cr_assert_eq(c.open, 4);
+    cr_assert_eq(fake_server_count(&f.fake, "open"), 4);
     uint64_t begun = pv_clock_ms();
     for (int i = 0; i < 6; i++) { /* four that run, two that wait */
         openai_server_cancel(f.server, q[i]);
@@ -517,14 +454,10 @@ Test(http_client, what_is_cancelled_ends_at_once_and_the_server_notices)
     cr_assert_eq(f.status, PV_E_CANCELLED);
     cr_assert_lt(pv_clock_ms() - begun, 1000);
     close_server(&f);
-    c = counts_of(&f);
-    json_decref(c.last);
-    for (int i = 0; i < 100 && c.aborted < 4; i++) {
-        c = counts_of(&f);
-        json_decref(c.last);
+    for (int i = 0; i < 5000 && fake_server_count(&f.fake, "aborted") < 4; i++) {
     }
-    cr_assert_eq(c.aborted, 4);
-    cr_assert_eq(c.requests, 4, "what waited was never sent");
+    cr_assert_eq(fake_server_count(&f.fake, "aborted"), 4);
+    cr_assert_eq(fake_server_count(&f.fake, "requests"), 4, "what waited was never sent");
     stop(&f);
 }
 
