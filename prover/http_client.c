@@ -27,6 +27,7 @@ struct http_exchange {
     uint64_t id;
     uint32_t tries, tries_max;
     double not_before_ms; /* in `waiting` */
+    double timeout_s;     /* 0: that of the options */
     http_transfer *transfer;
     pv_buf said;      /* the body of an answer that is not 2xx */
     pv_error refused; /* by the sink, or by a limit            */
@@ -254,7 +255,14 @@ static bool on_bytes(void *user, int code, const char *bytes, size_t n)
 static void start(http_exchange *x)
 {
     http_client *c = x->client;
-    http_call call = {x->url, x->body, x->body_len, x->trickles, on_bytes, on_end, x};
+    http_call call = {.url = x->url,
+                      .body = x->body,
+                      .body_len = x->body_len,
+                      .timeout_s = x->timeout_s,
+                      .trickles = x->trickles,
+                      .on_bytes = on_bytes,
+                      .on_end = on_end,
+                      .user = x};
     x->tries++;
     x->received = 0;
     pv_buf_clear(&x->said);
@@ -336,6 +344,7 @@ pv_status http_client_submit(http_client *c, const http_request *request, http_e
     x->body = request->body == NULL ? NULL : pv_strndup(request->body, request->body_len);
     x->body_len = request->body_len;
     x->trickles = request->trickles;
+    x->timeout_s = request->timeout_s;
     x->sink = request->sink;
     x->on_done = request->on_done;
     x->user = request->user;

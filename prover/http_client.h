@@ -52,6 +52,7 @@ typedef struct http_result { /* borrowed for the call */
 typedef struct http_request { /* url and body are copied */
     const char *url, *body;   /* body NULL: GET, else POST */
     size_t body_len;
+    double timeout_s;      /* of a try; 0: that of the options           */
     bool once;             /* no second try                              */
     bool trickles;         /* the answer streams, see http_wire.h        */
     const http_sink *sink; /* static        */

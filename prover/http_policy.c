@@ -354,12 +354,17 @@ pv_status http_policy_check(const options *opt, pv_error *err)
     if (status != PV_OK) {
         return pv_error_wrap(err, "--url");
     }
-    status = find_key(opt, &key, err);
-    if (status == PV_OK && key != NULL && !secure && !loopback) {
+    return find_key(opt, &key, err);
+}
+
+static void warn_of_open_key(const options *opt)
+{
+    bool loopback = false, secure = false;
+    pv_status status = http_client_check(opt->url, &loopback, &secure, NULL);
+    if (status == PV_OK && !secure && !loopback) {
         pv_log(PV_LOG_WARN, "the key of %s goes over the network unencrypted: %s is not https",
                opt->key_env, opt->url);
     }
-    return status;
 }
 
 static pv_status open_server(http_policy *p, uv_loop_t *loop, pv_error *err)
@@ -369,6 +374,9 @@ static pv_status open_server(http_policy *p, uv_loop_t *loop, pv_error *err)
     pv_status status = find_key(opt, &key, err);
     if (status != PV_OK) {
         return status;
+    }
+    if (key != NULL) {
+        warn_of_open_key(opt);
     }
     openai_server_options wanted = {
         .url = opt->url,

@@ -373,8 +373,7 @@ static bool set_up(http_transfer *t)
               curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
               curl_easy_setopt(e, CURLOPT_USERAGENT, "prover/" PROVER_VERSION) == CURLE_OK &&
               curl_easy_setopt(e, CURLOPT_HTTPHEADER, w->headers) == CURLE_OK &&
-              curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, 10000L) == CURLE_OK &&
-              curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(w->timeout_s * 1000)) == CURLE_OK;
+              curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, 10000L) == CURLE_OK;
     if (ok && w->ca_file != NULL) {
         ok = curl_easy_setopt(e, CURLOPT_CAINFO, w->ca_file) == CURLE_OK;
     }
@@ -416,7 +415,9 @@ static bool set_call(http_transfer *t, const http_call *call)
     t->call = *call;
     t->stopped = false;
     t->why[0] = '\0';
-    bool ok = curl_easy_setopt(e, CURLOPT_URL, call->url) == CURLE_OK;
+    double timeout_s = call->timeout_s > 0 ? call->timeout_s : t->wire->timeout_s;
+    bool ok = curl_easy_setopt(e, CURLOPT_URL, call->url) == CURLE_OK &&
+              curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(timeout_s * 1000)) == CURLE_OK;
     if (call->body == NULL) {
         return ok && curl_easy_setopt(e, CURLOPT_HTTPGET, 1L) == CURLE_OK;
     }

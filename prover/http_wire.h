@@ -43,7 +43,8 @@ typedef struct http_end { /* how a transfer ended; borrowed for the call */
 typedef struct http_call {  /* borrowed until on_end, but for the struct itself */
     const char *url, *body; /* body NULL: GET, else POST of JSON */
     size_t body_len;
-    bool trickles; /* the answer comes in many small pieces, and none of them is urgent */
+    double timeout_s; /* 0: that of the options */
+    bool trickles;    /* the answer comes in many small pieces, and none of them is urgent */
     /* Bytes of the answer's body, in order. False stops the transfer: on_end then has PV_E_CANCELLED. Must not call back into
      * the wire. */
     bool (*on_bytes)(void *user, int code, const char *bytes, size_t n);

@@ -26,7 +26,7 @@ typedef struct openai_ask { /* borrowed */
     uint64_t seed;                    /* its lower 31 bits are sent                            */
     const char *stop;                 /* NULL: none                                            */
     bool logprobs, stream;
-    const json_t *extra; /* fields put over these; NULL                                        */
+    const json_t *extra; /* fields put over these (null: the field is not sent); NULL           */
 } openai_ask;
 
 /* Appends the body of the request. Fails: PV_E_NOMEM, PV_E_INVALID (a text is not UTF-8). */

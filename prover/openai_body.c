@@ -65,6 +65,20 @@ static void set_sampling(builder *b, const openai_ask *ask)
     }
 }
 
+static void put_extra(builder *b, const json_t *extra)
+{
+    json_t *fields = (json_t *)(uintptr_t)extra; /* jansson's iterators want it so */
+    for (void *at = json_object_iter(fields); at != NULL; at = json_object_iter_next(fields, at)) {
+        const char *key = json_object_iter_key(at);
+        json_t *value = json_object_iter_value(at);
+        if (json_is_null(value)) {
+            json_object_del(b->body, key);
+        } else {
+            set(b, key, json_incref(value));
+        }
+    }
+}
+
 static int append_bytes(const char *bytes, size_t n, void *user)
 {
     pv_buf_append(user, bytes, n);
@@ -95,9 +109,7 @@ pv_status openai_body(const openai_ask *ask, pv_buf *out, pv_error *err)
         set(&b, "stream", json_true());
         set(&b, "stream_options", json_pack("{s:b}", "include_usage", 1));
     }
-    if (ask->extra != NULL) {
-        b.starved = json_object_update(b.body, (json_t *)(uintptr_t)ask->extra) != 0 || b.starved;
-    }
+    put_extra(&b, ask->extra);
     bool written = !b.starved && json_dump_callback(b.body, append_bytes, out, JSON_COMPACT) == 0;
     json_decref(b.body);
     return written ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { HELLO_TIMEOUT_S = 30 }; /* the user waits, and cannot interrupt it */
+
 struct openai_server {
     uv_loop_t *loop;
     http_client *client;
@@ -271,8 +273,12 @@ pv_status openai_server_hello(openai_server *s, pv_error *err)
     hello h = {.server = s, .err = err};
     pv_buf url = {0};
     pv_buf_printf(&url, "%s/models", s->url);
-    http_request request = {
-        .url = pv_buf_text(&url), .once = true, .sink = &sink, .on_done = hello_done, .user = &h};
+    http_request request = {.url = pv_buf_text(&url),
+                            .once = true,
+                            .timeout_s = HELLO_TIMEOUT_S,
+                            .sink = &sink,
+                            .on_done = hello_done,
+                            .user = &h};
     http_exchange *exchange = NULL;
     pv_status status = pv_buf_ok(&url) ? http_client_submit(s->client, &request, &exchange, err)
                                        : pv_fail(err, PV_E_NOMEM, "out of memory");

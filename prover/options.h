@@ -120,7 +120,7 @@ enum {
     X(FOR_PROVE | FOR_GENERATE, FLAG, no_logprobs, "--no-logprobs", NULL, "", 0, 0,                \
       "do not ask the server for log-probabilities: candidates count by their share")              \
     X(FOR_PROVE | FOR_GENERATE, TEXT, body, "--body", "JSON", "", 0, 0,                            \
-      "an object whose fields are added to every request to the server")                           \
+      "an object whose fields are put over those of every request (null: left out)")               \
     X(FOR_PROVE | FOR_GENERATE, TEXT, ca_file, "--ca-file", "FILE.pem", "", 0, 0,                  \
       "certificates that may sign the server's (default: the system's)")                           \
     X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \

@@ -87,11 +87,12 @@ Test(openai, a_chat_body_lets_the_server_go_on_with_the_answer)
 Test(openai, extra_fields_go_over_the_others)
 {
     openai_ask ask = plain(OPENAI_COMPLETIONS);
-    json_t *extra = json_pack("{s:i, s:b}", "max_tokens", 5, "ignore_eos", 1);
+    json_t *extra = json_pack("{s:i, s:b, s:n}", "max_tokens", 5, "ignore_eos", 1, "temperature");
     ask.extra = extra;
     json_t *body = body_of(&ask);
     cr_assert_eq(number(body, "max_tokens"), 5);
     cr_assert(json_is_true(json_object_get(body, "ignore_eos")));
+    cr_assert_null(json_object_get(body, "temperature"));
     json_decref(body);
     json_decref(extra);
 }
