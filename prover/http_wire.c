@@ -20,7 +20,8 @@ struct http_transfer {
     watch *watch; /* of its connection, while it has one to itself; NULL */
     CURL *easy;
     http_call call;
-    bool stopped; /* on_bytes said no */
+    bool stopped; /* on_bytes said no                                  */
+    bool starved; /* its socket could not be watched: memory was short */
     char why[CURL_ERROR_SIZE];
 };
 
@@ -227,6 +228,26 @@ static void join_trickling(watch *v)
     }
 }
 
+/* libcurl would be dead for good if it were told that a socket cannot be watched; so its transfer ends here. */
+static void end_starved(http_wire *w)
+{
+    http_transfer *t = w->running;
+    while (t != NULL && !w->closing) {
+        if (t->starved) {
+            finish(t, CURLE_OUT_OF_MEMORY);
+            t = w->running; /* its end may have changed the list */
+        } else {
+            t = t->next;
+        }
+    }
+}
+
+static void starve(http_wire *w, http_transfer *t)
+{
+    t->starved = true;
+    uv_timer_start(&w->look, on_look, 0, 0);
+}
+
 /* Acting on one socket can end transfers, and with them others' watches: only the sockets' numbers are kept. */
 static void on_look(uv_timer_t *timer)
 {
@@ -245,6 +266,7 @@ static void on_look(uv_timer_t *timer)
         }
     }
     take_ends(w);
+    end_starved(w);
     start_looking(w);
 }
 
@@ -307,20 +329,22 @@ static int on_socket(CURL *easy, curl_socket_t socket, int what, void *user, voi
         }
         return 0;
     }
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
     v = v == NULL ? watch_new(w, socket) : v;
+    t->watch = v;
     if (v == NULL) {
-        return -1;
+        starve(w, t);
+        return 0;
     }
     if (v->trickles) {
         leave_trickling(v);
     }
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &t);
-    if (t != NULL) {
-        t->watch = v;
-    }
     int events = ((what & CURL_POLL_IN) != 0 ? UV_READABLE : 0) |
                  ((what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0);
-    return uv_poll_start(&v->poll, events, on_ready) == 0 ? 0 : -1;
+    if (uv_poll_start(&v->poll, events, on_ready) != 0) {
+        starve(w, t);
+    }
+    return 0;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -413,7 +437,7 @@ static bool set_call(http_transfer *t, const http_call *call)
 {
     CURL *e = t->easy;
     t->call = *call;
-    t->stopped = false;
+    t->stopped = t->starved = false;
     t->why[0] = '\0';
     double timeout_s = call->timeout_s > 0 ? call->timeout_s : t->wire->timeout_s;
     bool ok = curl_easy_setopt(e, CURLOPT_URL, call->url) == CURLE_OK &&

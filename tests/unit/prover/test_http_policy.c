@@ -126,8 +126,9 @@ static pv_status try_open(fixture *f, char *const arguments[], pv_error *err)
     for (; *arguments != NULL; arguments++) {
         argv[argc++] = *arguments;
     }
-    cr_assert_eq(options_parse(&f->opt, FOR_PROVE, argc, argv, 2, NULL), PV_OK);
-    return http_policy_open(&f->policy, &f->loop, &f->opt, "import X", err);
+    pv_status status = options_parse(&f->opt, FOR_PROVE, argc, argv, 2, err);
+    return status != PV_OK ? status
+                           : http_policy_open(&f->policy, &f->loop, &f->opt, "import X", err);
 }
 
 static void open_policy(fixture *f, char *const arguments[])
@@ -186,6 +187,24 @@ static outcome search(fixture *f, uint32_t width)
 {
     search_options o = {.statement = "theorem t : p := by sorry", .width = width, .window = 1};
     return finish(f, search_of(&f->w, http_policy_table(f->policy), &o));
+}
+
+/* A search in which an allocation may fail. True when the proof was found. */
+static bool search_when_short(fixture *f)
+{
+    static const search_verifier_ops ops = {.try_tactics = try_tactics, .release = release};
+    const char *goal = "⊢ p";
+    search_part part = {(search_handle *)&f->w, {9, 9}, &goal, 1};
+    search_outcome root = {.kind = SEARCH_OPEN, .parts = &part, .part_count = 1};
+    search_options o = {.width = 3, .window = 1};
+    search_run *run = NULL;
+    if (search_run_new(&run, &o, http_policy_table(f->policy), (search_verifier){&ops, &f->w},
+                       &root, NULL) != PV_OK) {
+        return false;
+    }
+    outcome out = finish(f, run);
+    cr_assert(out.state != SEARCH_BROKEN || out.why[0] != '\0');
+    return out.state == SEARCH_PROVED;
 }
 
 static const char *body_text(const json_t *stats, const char *key)
@@ -425,5 +444,34 @@ Test(http_policy, a_prompt_can_come_from_a_file)
     close_policy(&f);
     unlink(path);
     rmdir(folder);
+    stop(&f);
+}
+
+/* Memory runs out at every place once: the policy opens or says so, the search ends, and nothing leaks. Some places do with less, so
+ * that only many good ends in a row show that the last place was passed. */
+Test(http_policy, the_nth_allocation_fails)
+{
+    enum { GOOD_IN_A_ROW = 40 };
+
+    fixture f;
+    start(&f, two_steps, "0");
+    char *modes[] = {"--stream", "--choices=2"};
+    for (size_t mode = 0; mode < 2; mode++) {
+        int64_t n = 0;
+        for (int good = 0; good < GOOD_IN_A_ROW; n++) {
+            pv_error err = {0};
+            cr_assert_lt(n, 3000);
+            memset(&f.w, 0, sizeof f.w);
+            pv_mem_fail_after(n);
+            pv_status status = try_open(
+                &f, (char *[]){"--prompt", "state", "--retries", "0", modes[mode], NULL}, &err);
+            cr_assert(status == PV_OK || err.msg[0] != '\0');
+            good = status == PV_OK && search_when_short(&f) ? good + 1 : 0;
+            pv_mem_fail_after(-1);
+            close_policy(&f);
+            cr_assert_eq(pv_mem_live(), 0, "allocation %d", (int)n);
+        }
+        cr_assert_gt(n, GOOD_IN_A_ROW + 50);
+    }
     stop(&f);
 }
