@@ -260,12 +260,6 @@ bool json_scan_key(json_scan *s, bool *more, json_scan_name *key)
     return json_scan_peek(s) != JSON_SCAN_NOTHING;
 }
 
-bool json_scan_key_is(const json_scan_name *key, const char *text)
-{
-    size_t n = strlen(text);
-    return key->len == n && memcmp(key->text, text, n) == 0;
-}
-
 /* ---- numbers and words ---- */
 
 static size_t pass_digits(json_scan *s)

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 enum { JSON_SCAN_DEPTH_MAX = 512, JSON_SCAN_KEY_MAX = 32 };
 
@@ -54,7 +55,13 @@ bool json_scan_array(json_scan *s);
 /* The next key, or item, of it; false, and it is left, when there is none. */
 bool json_scan_key(json_scan *s, bool *more, json_scan_name *key);
 bool json_scan_item(json_scan *s, bool *more);
-bool json_scan_key_is(const json_scan_name *key, const char *text);
+
+/* Here, so that the lengths of literals are known where it is used. */
+static inline bool json_scan_key_is(const json_scan_name *key, const char *text)
+{
+    size_t n = strlen(text);
+    return key->len == n && memcmp(key->text, text, n) == 0;
+}
 
 /* Takes what must be a number, a string (appended to *out). False: an error. */
 bool json_scan_number(json_scan *s, double *out);
