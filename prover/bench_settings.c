@@ -17,7 +17,9 @@ static bool is_of_the_process(const char *flag)
         "--lean-project", "--community-repl", "--npm-lean", "--no-sandbox", "--header",
         "--store",        "--resume",         "--split",    "--filter",     "--parallel",
         "--shard",        "--minutes",        "--workers",  "--device",     "--kv-memory",
-        "--threads",      "--memory",         "--json",     "--verbose"};
+        "--threads",      "--memory",         "--json",     "--verbose",    "--url",
+        "--key-env",      "--in-flight",      "--rate",     "--retries",    "--server-timeout",
+        "--ca-file"};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (strcmp(flags[i], flag) == 0) {
             return true;

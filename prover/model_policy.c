@@ -4,11 +4,12 @@
 #include "engine_detokenizer.h"
 #include "engine_thread.h"
 #include "fixed_policy.h"
+#include "policy_prompt.h"
 #include "prompt.h"
 #include "prover_json.h"
 #include "pv_hash.h"
 #include "pv_mem.h"
-#include "search.h"
+#include "sample_set.h"
 
 #include <string.h>
 
@@ -28,12 +29,6 @@ struct model_policy {
     struct request *requests;
 };
 
-typedef struct sample {
-    char *tactic;
-    double logprob;
-    uint32_t tokens;
-} sample;
-
 /* One question of the search, until all its samples are there. */
 typedef struct request {
     struct request *next;
@@ -41,46 +36,12 @@ typedef struct request {
     search_run *run;
     uint64_t ticket, id;
     uint32_t missing;
-    uint32_t wasted; /* tokens of samples that gave no tactic */
-    sample *samples;
-    size_t count;
+    sample_set samples;
     fixed_policy closers; /* tried behind the model's tactics; empty but for the mixed policy */
     pv_error failure;
 } request;
 
 /* ---- prompts ---- */
-
-static void put_goals(const search_policy_request *q, pv_buf *out)
-{
-    for (size_t i = 0; i < q->goal_count; i++) {
-        pv_buf_puts(out, i > 0 ? "\n\n" : "");
-        pv_buf_puts(out, q->goals[i]);
-    }
-}
-
-/* The statement up to its last `sorry`, and the path's tactics as lines of the proof. */
-static void put_proof_so_far(const search_policy_request *q, pv_buf *out)
-{
-    const char *end = q->statement;
-    for (const char *at = q->statement; (at = strstr(at, "sorry")) != NULL; at++) {
-        end = at;
-    }
-    size_t n = end == q->statement ? strlen(q->statement) : (size_t)(end - q->statement);
-    while (n > 0 && strchr(" \t\r\n", q->statement[n - 1]) != NULL) {
-        n--;
-    }
-    pv_buf_append(out, q->statement, n);
-    pv_buf_putc(out, '\n');
-    for (size_t i = 0; i < q->path_count; i++) {
-        for (const char *line = q->path[i]; *line != '\0';) {
-            size_t k = strcspn(line, "\n");
-            pv_buf_puts(out, "  ");
-            pv_buf_append(out, line, k);
-            pv_buf_putc(out, '\n');
-            line += k + (line[k] == '\n');
-        }
-    }
-}
 
 static pv_status encode_text(model_policy *p, const pv_buf *text, engine_tokens *out, pv_error *err)
 {
@@ -90,38 +51,33 @@ static pv_status encode_text(model_policy *p, const pv_buf *text, engine_tokens 
     return engine_encode(p->encoder, pv_buf_text(text), text->len, 0, out, err);
 }
 
+static pv_status render(model_policy *p, const char *template_name, const pv_buf *text,
+                        engine_tokens *out, pv_error *err)
+{
+    if (!pv_buf_ok(text)) {
+        return pv_fail(err, PV_E_NOMEM, "out of memory");
+    }
+    return prompt_render(p->model, p->encoder, template_name, pv_buf_text(text), text->len, out,
+                         err);
+}
+
 static pv_status state_prompt(model_policy *p, const search_policy_request *q, engine_tokens *out,
                               pv_error *err)
 {
     pv_buf text = {0};
-    pv_buf_puts(&text, p->format.before);
-    put_goals(q, &text);
-    pv_buf_puts(&text, p->format.after);
-    pv_status status = pv_buf_ok(&text) ? prompt_render(p->model, p->encoder, "raw",
-                                                        pv_buf_text(&text), text.len, out, err)
-                                        : pv_fail(err, PV_E_NOMEM, "out of memory");
+    policy_prompt_state(&p->format, q, &text);
+    pv_status status = render(p, "raw", &text, out, err);
     pv_buf_release(&text);
     return status;
-}
-
-/* The header; nothing when the statements bring theirs along. */
-static void put_header(const model_policy *p, pv_buf *out)
-{
-    pv_buf_printf(out, "%s%s", p->header, p->header[0] == '\0' ? "" : "\n\n");
 }
 
 static pv_status proof_prompt(model_policy *p, const search_policy_request *q, engine_tokens *out,
                               pv_error *err)
 {
     pv_buf text = {0}, answer = {0};
-    put_header(p, &text);
-    pv_buf_puts(&text, q->statement);
-    pv_buf_puts(&answer, "```lean4\n");
-    put_header(p, &answer);
-    put_proof_so_far(q, &answer);
-    pv_status status = pv_buf_ok(&text) ? prompt_render(p->model, p->encoder, "prover-v2-noncot",
-                                                        pv_buf_text(&text), text.len, out, err)
-                                        : pv_fail(err, PV_E_NOMEM, "out of memory");
+    policy_prompt_question(p->header, q, &text);
+    policy_prompt_answer(p->header, q, &answer);
+    pv_status status = render(p, "prover-v2-noncot", &text, out, err);
     if (status == PV_OK) {
         status = encode_text(p, &answer, out, err);
     }
@@ -140,74 +96,35 @@ static void request_free(request *r)
             break;
         }
     }
-    for (size_t i = 0; i < r->count; i++) {
-        pv_free(r->samples[i].tactic);
-    }
-    pv_free(r->samples);
     fixed_policy_release(&r->closers);
+    sample_set_release(&r->samples);
     pv_free(r);
 }
 
-/* Tokens that gave no tactic are paid for too: they come as an empty candidate, which the search counts and does not try. */
 static void deliver(request *r)
 {
-    search_candidate *candidates = pv_calloc(r->count + r->closers.count + 1, sizeof *candidates);
-    size_t n = 0;
-    if (candidates == NULL) {
-        pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
-    } else {
-        for (; n < r->count; n++) {
-            const sample *s = &r->samples[n];
-            candidates[n] = (search_candidate){s->tactic, s->logprob, s->tokens};
+    for (size_t i = 0; i < r->closers.count; i++) {
+        if (!sample_set_add(&r->samples, r->closers.tactics[i], strlen(r->closers.tactics[i]),
+                            CLOSER_LOGPROB, 0)) {
+            pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
         }
-        for (size_t i = 0; i < r->closers.count; i++) {
-            candidates[n++] = (search_candidate){r->closers.tactics[i], CLOSER_LOGPROB, 0};
-        }
-        candidates[n++] = (search_candidate){"", 0, r->wasted};
     }
-    search_run *run = r->run;
-    uint64_t ticket = r->ticket;
-    pv_error failure = r->failure;
-    search_deliver_candidates(run, ticket, candidates, n,
-                              failure.status == PV_OK ? NULL : &failure);
-    pv_free(candidates);
+    request taken = *r;
+    r->samples = (sample_set){0};
     request_free(r);
+    sample_set_deliver(&taken.samples, taken.run, taken.ticket, &taken.failure);
+    sample_set_release(&taken.samples);
 }
 
-/* The sample's text as a tactic: blanks around it go; NULL when nothing is left or memory is short. */
-static char *tactic_of(const engine_result *result)
-{
-    const char *text = result->text;
-    size_t n = result->text_len;
-    while (n > 0 && strchr(" \t\r\n", text[0]) != NULL) {
-        text++;
-        n--;
-    }
-    while (n > 0 && strchr(" \t\r\n", text[n - 1]) != NULL) {
-        n--;
-    }
-    return n == 0 ? NULL : pv_strndup(text, n);
-}
-
-/* Keeps a sample; one that says what another said adds only its cost. */
 static void keep(request *r, const engine_result *result)
 {
-    char *tactic = tactic_of(result);
     double logprob = 0;
     for (size_t i = 0; i < result->token_count; i++) {
         logprob += (double)result->logprobs[i];
     }
-    for (size_t i = 0; tactic != NULL && i < r->count; i++) {
-        if (strcmp(r->samples[i].tactic, tactic) == 0) {
-            r->samples[i].tokens += (uint32_t)result->token_count;
-            r->samples[i].logprob =
-                logprob > r->samples[i].logprob ? logprob : r->samples[i].logprob;
-            pv_free(tactic);
-            return;
-        }
-    }
-    if (tactic != NULL) {
-        r->samples[r->count++] = (sample){tactic, logprob, (uint32_t)result->token_count};
+    if (!sample_set_add(&r->samples, result->text, result->text_len, logprob,
+                        (uint32_t)result->token_count)) {
+        pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
     }
 }
 
@@ -219,8 +136,8 @@ static void on_done(void *user, const engine_result *result)
     } else if (result->finish != ENGINE_FINISH_CANCELLED &&
                result->finish != ENGINE_FINISH_LENGTH) {
         keep(r, result);
-    } else {
-        r->wasted += (uint32_t)result->token_count; /* cut at the length limit: no tactic */
+    } else { /* cut at the length limit: no tactic */
+        sample_set_waste(&r->samples, (uint32_t)result->token_count, true);
     }
     if (--r->missing == 0) {
         deliver(r);
@@ -233,11 +150,6 @@ static request *request_new(model_policy *owner, const search_policy_request *q)
 {
     request *r = pv_calloc(1, sizeof *r);
     if (r == NULL) {
-        return NULL;
-    }
-    r->samples = pv_calloc(q->wanted + 1, sizeof *r->samples);
-    if (r->samples == NULL) {
-        pv_free(r);
         return NULL;
     }
     r->owner = owner;
@@ -299,11 +211,11 @@ static pv_status propose_mixed(void *self, const search_policy_request *q, pv_er
     return ask(self, q, true, err);
 }
 
-static void cancel(void *self, uint64_t ticket)
+static void cancel(void *self, search_run *run, uint64_t ticket)
 {
     model_policy *p = self;
     for (request *r = p->requests; r != NULL; r = r->next) {
-        if (r->ticket == ticket) {
+        if (r->run == run && r->ticket == ticket) {
             pv_status ignored = engine_thread_cancel(p->thread, r->id, ENGINE_ALL_SAMPLES, NULL);
             (void)ignored; /* not cancelled: it ends later, by itself */
             return;

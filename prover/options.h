@@ -120,12 +120,41 @@ enum {
     X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
       "seed of every choice")                                                                      \
     X(FOR_SEARCH, TEXT, policy, "--policy", "NAME", "", 0, 0,                                      \
-      "where tactics come from: model, mixed, premises, portfolio (default: model where there is " \
-      "one)")                                                                                      \
+      "where tactics come from: model, mixed, http, premises, portfolio (default: model where "    \
+      "there "                                                                                     \
+      "is one; http with --url)")                                                                  \
     X(FOR_SEARCH, TEXT, premises, "--premises", "FILE.jsonl", "", 0, 0,                            \
       "the lemmas that --policy premises proposes: rows with `name` and `statement`")              \
     X(FOR_SEARCH | FOR_DOCTOR, TEXT, model, "--model", "DIR", "", 0, 0,                            \
       "a checkpoint folder in Hugging Face layout (default: PROVER_MODEL, else the shipped one)")  \
+    X(FOR_SEARCH, TEXT, url, "--url", "URL", "", 0, 0,                                             \
+      "a server that speaks OpenAI's protocol, such as http://localhost:8000/v1")                  \
+    X(FOR_SEARCH, TEXT, server_model, "--server-model", "NAME", "", 0, 0,                          \
+      "the server's model (default: the only one that it has)")                                    \
+    X(FOR_SEARCH, TEXT, api, "--api", "completions|chat", "completions", 0, 0,                     \
+      "which of the server's interfaces is asked")                                                 \
+    X(FOR_SEARCH, TEXT, prompt, "--prompt", "NAME|FILE.json", "prover-v2-noncot", 0, 0,            \
+      "how the server's model is asked: prover-v2-noncot, state, or a prover.json")                \
+    X(FOR_SEARCH, TEXT, key_env, "--key-env", "NAME", "", 0, 0,                                    \
+      "the environment variable that holds the server's key (default: none is sent)")              \
+    X(FOR_SEARCH, COUNT, in_flight, "--in-flight", "N", "64", 1, 4096,                             \
+      "requests to the server at the same time")                                                   \
+    X(FOR_SEARCH, NUMBER, rate, "--rate", "R", "0", 0, 1e6,                                        \
+      "requests to the server a second (0: no limit)")                                             \
+    X(FOR_SEARCH, COUNT, retries, "--retries", "N", "5", 0, 100,                                   \
+      "second tries of a request that failed")                                                     \
+    X(FOR_SEARCH, NUMBER, server_timeout, "--server-timeout", "SECONDS", "300", 0.1, 1e6,          \
+      "wall time of one request to the server")                                                    \
+    X(FOR_SEARCH, COUNT, choices, "--choices", "N", "0", 0, 10000,                                 \
+      "samples asked for in one request to the server (0: all of a state's)")                      \
+    X(FOR_SEARCH, FLAG, server_stream, "--stream", NULL, "", 0, 0,                                 \
+      "let the server send tokens as they come")                                                   \
+    X(FOR_SEARCH, FLAG, no_logprobs, "--no-logprobs", NULL, "", 0, 0,                              \
+      "do not ask the server for log-probabilities: candidates count by their share")              \
+    X(FOR_SEARCH, TEXT, body, "--body", "JSON", "", 0, 0,                                          \
+      "an object whose fields are put over those of every request (null: left out)")               \
+    X(FOR_SEARCH, TEXT, ca_file, "--ca-file", "FILE.pem", "", 0, 0,                                \
+      "certificates that may sign the server's (default: the system's)")                           \
     X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \
       "how the prompt is dressed: raw, chat, prover-v2-noncot, prover-v2-cot")                     \
     X(FOR_COMPLETE, COUNT, samples, "--samples", "N", "1", 1, 100000, "completions of the prompt") \
