@@ -627,6 +627,7 @@ cuda_groups cuda_routing_groups(const cuda_routing *routing, uint32_t rows)
     groups.begin = routing->begin;
     groups.rows = routing->count;
     groups.rows_max = rows;
+    groups.settled = true;
     return groups;
 }
 
