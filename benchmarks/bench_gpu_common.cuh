@@ -205,6 +205,10 @@ static __global__ void __launch_bounds__(512)
             x ^= v[k].x ^ v[k].y ^ v[k].z ^ v[k].w;
         }
     }
+    for (; i < n; i += step) {
+        uint4 v = __ldcs(p + i);
+        x ^= v.x ^ v.y ^ v.z ^ v.w;
+    }
     if (x == 0x12345678u) {
         *out = x;
     }
