@@ -629,6 +629,7 @@ cuda_groups cuda_routing_groups(const cuda_routing *routing, uint32_t rows)
     groups.begin = routing->begin + routing->first;
     groups.rows = routing->count + routing->first;
     groups.rows_max = rows;
+    groups.settled = true;
     return groups;
 }
 
