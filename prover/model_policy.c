@@ -3,18 +3,20 @@
 #include "device.h"
 #include "engine_detokenizer.h"
 #include "engine_thread.h"
-#include "fixed_policy.h"
 #include "policy_prompt.h"
 #include "prompt.h"
 #include "prover_json.h"
 #include "pv_hash.h"
 #include "pv_mem.h"
 #include "sample_set.h"
+#include "search_portfolio.h"
 
 #include <string.h>
 
-/* Of a closing tactic: less than any tactic that the model means. It ends a state or fails, so its weight orders nothing else. */
-static const double CLOSER_LOGPROB = -30;
+/* What the portfolio's tactics lose beside a model's: they are tried behind what the model means, and before its unlikely words. */
+static const double PORTFOLIO_BEHIND = 4;
+
+enum { PORTFOLIO_WANTED = 48 };
 
 struct model_policy {
     const options *opt;
@@ -37,7 +39,6 @@ typedef struct request {
     uint64_t ticket, id;
     uint32_t missing;
     sample_set samples;
-    fixed_policy closers; /* tried behind the model's tactics; empty but for the mixed policy */
     pv_error failure;
 } request;
 
@@ -96,19 +97,12 @@ static void request_free(request *r)
             break;
         }
     }
-    fixed_policy_release(&r->closers);
     sample_set_release(&r->samples);
     pv_free(r);
 }
 
 static void deliver(request *r)
 {
-    for (size_t i = 0; i < r->closers.count; i++) {
-        if (!sample_set_add(&r->samples, r->closers.tactics[i], strlen(r->closers.tactics[i]),
-                            CLOSER_LOGPROB, 0)) {
-            pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
-        }
-    }
     request taken = *r;
     r->samples = (sample_set){0};
     request_free(r);
@@ -181,15 +175,28 @@ static pv_status submit(model_policy *p, const search_policy_request *q, request
     return engine_thread_submit(p->thread, &wanted, &r->id, err);
 }
 
+/* Adds the portfolio's candidate to the samples; one that the model says too keeps the larger of the two log-probabilities. */
+static void take_portfolio(void *user, const search_candidate *c)
+{
+    request *r = user;
+    if (!sample_set_add(&r->samples, c->tactic, strlen(c->tactic), c->logprob - PORTFOLIO_BEHIND,
+                        0)) {
+        pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
+    }
+}
+
 static pv_status ask(model_policy *p, const search_policy_request *q, bool mixed, pv_error *err)
 {
     engine_tokens prompt = {0};
     pv_status status = p->format.kind == PROVER_JSON_STATE ? state_prompt(p, q, &prompt, err)
                                                            : proof_prompt(p, q, &prompt, err);
     request *r = status == PV_OK ? request_new(p, q) : NULL;
-    bool whole = r != NULL && (!mixed || fixed_policy_add_cheap(&r->closers, q->goals[0]));
-    if (status == PV_OK && !whole) {
+    if (status == PV_OK && r == NULL) {
         status = pv_fail(err, PV_E_NOMEM, "out of memory");
+    }
+    if (status == PV_OK && mixed) {
+        const char *goal = q->goal_count > 0 ? q->goals[0] : "";
+        status = search_portfolio_each(goal, PORTFOLIO_WANTED, take_portfolio, r, err);
     }
     if (status == PV_OK) {
         status = submit(p, q, r, &prompt, err);

@@ -39,7 +39,7 @@ typedef struct model_parts {
 model_parts model_policy_parts(model_policy *policy);
 search_policy model_policy_table(model_policy *policy);
 
-/* The same with the closing tactics of search_portfolio_closers() behind the model's, at a low weight, in every state. */
+/* The same with the portfolio's tactics behind the model's in every state. */
 search_policy model_policy_mixed_table(model_policy *policy);
 
 /* Candidates that prover.json wants in each state; 0: it does not say. */

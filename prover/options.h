@@ -120,9 +120,8 @@ enum {
     X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
       "seed of every choice")                                                                      \
     X(FOR_SEARCH, TEXT, policy, "--policy", "NAME", "", 0, 0,                                      \
-      "where tactics come from: model, mixed, http, premises, portfolio (default: model where "    \
-      "there "                                                                                     \
-      "is one; http with --url)")                                                                  \
+      "where tactics come from: mixed (default: the shipped model and the portfolio), model "      \
+      "(default with --model), http (with --url), premises, portfolio")                            \
     X(FOR_SEARCH, TEXT, premises, "--premises", "FILE.jsonl", "", 0, 0,                            \
       "the lemmas that --policy premises proposes: rows with `name` and `statement`")              \
     X(FOR_SEARCH | FOR_DOCTOR, TEXT, model, "--model", "DIR", "", 0, 0,                            \

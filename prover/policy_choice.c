@@ -70,6 +70,12 @@ pv_status policy_choice_check(const options *opt, pv_error *err)
     return status == PV_OK ? device_check(opt, err) : status;
 }
 
+/* A model that the user names is asked alone unless he says otherwise; the shipped one is small, and has the portfolio behind it. */
+static bool is_mixed(const options *opt, const model_place *place)
+{
+    return asks_for(opt, "mixed") || (opt->policy[0] == '\0' && place->is_shipped);
+}
+
 static pv_status open_model(policy_choice *out, uv_loop_t *loop, const options *opt,
                             const char *header, const model_place *place, pv_error *err)
 {
@@ -77,8 +83,8 @@ static pv_status open_model(policy_choice *out, uv_loop_t *loop, const options *
     progress_note("prover", "loading the model");
     pv_status status = model_policy_open(&out->model, loop, opt, place->dir, header, err);
     if (status == PV_OK) {
-        out->policy = asks_for(opt, "mixed") ? model_policy_mixed_table(out->model)
-                                             : model_policy_table(out->model);
+        out->policy = is_mixed(opt, place) ? model_policy_mixed_table(out->model)
+                                           : model_policy_table(out->model);
     } else if (err != NULL && opt->model[0] == '\0') {
         status = pv_error_wrap(err, "the model %s (%s; --policy portfolio does without)",
                                place->dir, place->from);
