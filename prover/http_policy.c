@@ -316,7 +316,7 @@ static void cancel(void *self, search_run *run, uint64_t ticket)
 
 search_policy http_policy_table(http_policy *policy)
 {
-    static const search_policy_ops ops = {"http", propose, cancel};
+    static const search_policy_ops ops = {.name = "http", .propose = propose, .cancel = cancel};
     search_policy table = {&ops, policy};
     return table;
 }

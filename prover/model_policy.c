@@ -11,12 +11,18 @@
 #include "sample_set.h"
 #include "search_portfolio.h"
 
+#include <math.h>
 #include <string.h>
 
 /* What the portfolio's tactics lose beside a model's: they are tried behind what the model means, and before its unlikely words. */
 static const double PORTFOLIO_BEHIND = 4;
 
 enum { PORTFOLIO_WANTED = 48 };
+
+/* A state is asked about so often, each time warmer. */
+enum { ASKS = 8 };
+
+static const double WARMER_EACH_TIME = 0.15, TEMPERATURE_MAX = 1.6;
 
 struct model_policy {
     const options *opt;
@@ -155,6 +161,15 @@ static request *request_new(model_policy *owner, const search_policy_request *q)
     return r;
 }
 
+/* Asked about a state again, it draws wider: the likely words have been tried. */
+static engine_sampling sampling_of(const model_policy *p, const search_policy_request *q)
+{
+    engine_sampling sampling = p->sampling;
+    double warmer = (double)sampling.temperature * (1 + WARMER_EACH_TIME * q->asked);
+    sampling.temperature = (float)fmin(warmer, fmax(TEMPERATURE_MAX, sampling.temperature));
+    return sampling;
+}
+
 static pv_status submit(model_policy *p, const search_policy_request *q, request *r,
                         const engine_tokens *prompt, pv_error *err)
 {
@@ -164,7 +179,7 @@ static pv_status submit(model_policy *p, const search_policy_request *q, request
         .prefix_len = prompt->len,
         .samples = q->wanted,
         .max_tokens = p->max_tokens,
-        .sampling = p->sampling,
+        .sampling = sampling_of(p, q),
         .seed = q->seed,
         .key = pv_hash_bytes(prompt->ids, prompt->len * sizeof *prompt->ids, 0),
         .stops = &stop,
@@ -243,14 +258,16 @@ model_parts model_policy_parts(model_policy *p)
 
 search_policy model_policy_table(model_policy *policy)
 {
-    static const search_policy_ops ops = {"model", propose, cancel};
+    static const search_policy_ops ops = {
+        .name = "model", .propose = propose, .cancel = cancel, .asks = ASKS};
     search_policy table = {&ops, policy};
     return table;
 }
 
 search_policy model_policy_mixed_table(model_policy *policy)
 {
-    static const search_policy_ops ops = {"mixed", propose_mixed, cancel};
+    static const search_policy_ops ops = {
+        .name = "mixed", .propose = propose_mixed, .cancel = cancel, .asks = ASKS};
     search_policy table = {&ops, policy};
     return table;
 }

@@ -41,9 +41,11 @@ typedef struct search_trace search_trace; /* search_trace.h */
  * in flight still counts; the other budgets end the run at once. Tokens and Lean time count when
  * their answer is applied: those of cancelled requests do not. */
 typedef struct search_options {
-    const char *statement;   /* the declaration, handed to the policy (copied); NULL = ""         */
-    double alpha;            /* length normalisation; 0 = 0.5, negative = none (exponent 0)       */
-    uint32_t width;          /* candidates asked for per expansion; 0 = 64                        */
+    const char *statement; /* the declaration, handed to the policy (copied); NULL = ""         */
+    double alpha;          /* length normalisation; 0 = 0.5, negative = none (exponent 0)       */
+    uint32_t width;        /* candidates asked for per expansion; 0 = 64                        */
+    uint32_t
+        asks; /* times the policy is asked about a state that stays open; 0 = what the policy says */
     uint32_t window;         /* expansions in flight; 0 = 4. Part of what determines a search     */
     uint64_t nodes_max;      /* budget: OR nodes; 0 = unlimited                                   */
     uint64_t expansions_max; /* budget: expansions; 0 = unlimited                                 */

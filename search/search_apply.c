@@ -237,8 +237,18 @@ static bool state_is_borrowed(const search_run *run, uint32_t node)
     return false;
 }
 
-/* All candidates have been tried: the node is finished, and its state in Lean is not needed
- * again. */
+/* The policy may be asked again: the node goes back to the frontier, lower than before. */
+static bool is_asked_again(const search_run *run, search_node *node)
+{
+    if (node->asked + 1 >= run->options.asks) {
+        return false;
+    }
+    node->asked++;
+    return true;
+}
+
+/* All candidates have been tried: unless the policy is asked again, the node is finished, and its state in Lean is not needed any
+ * more. */
 static void complete(search_run *run, search_expansion *x)
 {
     search_node *node = search_node_at(&run->graph, x->node);
@@ -247,12 +257,16 @@ static void complete(search_run *run, search_expansion *x)
         search_node_at(&run->graph, x->parent)->busy_children--;
     }
     run->active--;
-    if (!state_is_borrowed(run, x->node)) {
-        search_handle_drop(&run->verifier, node->handle);
-        node->handle = NULL;
-    }
     uint64_t before = run->graph.changes;
-    search_graph_finish(&run->graph, x->node);
+    if (is_asked_again(run, node)) {
+        search_graph_offer(&run->graph, x->node);
+    } else {
+        if (!state_is_borrowed(run, x->node)) {
+            search_handle_drop(&run->verifier, node->handle);
+            node->handle = NULL;
+        }
+        search_graph_finish(&run->graph, x->node);
+    }
     search_window_remove(&run->window, x);
     react(run, before, NULL);
 }

@@ -44,11 +44,14 @@ void search_graph_release(search_graph *graph)
     memset(graph, 0, sizeof *graph);
 }
 
+/* What a state loses each time that it was asked about in vain: its next candidates are the unlikelier ones. A factor of e^2. */
+static const double ASKED_LOSS = 2.0;
+
 double search_graph_score(const search_graph *graph, const search_node *node, double loss)
 {
     double factor = node->depth < LENGTHS ? graph->lengths[node->depth]
                                           : length_factor(graph->alpha, node->depth);
-    return (node->logprob - loss) * factor;
+    return (node->logprob - loss - ASKED_LOSS * node->asked) * factor;
 }
 
 void search_node_goals(const search_node *node, const char **goals)

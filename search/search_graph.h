@@ -51,6 +51,7 @@ typedef struct search_node {
     uint32_t
         busy_children; /* expansions in flight among the nodes whose best path comes from here */
     uint32_t flags;
+    uint32_t asked; /* times that all its candidates were tried, and it was not finished */
 } search_node;
 
 typedef struct search_edge {

@@ -100,10 +100,12 @@ static bool reserve_texts(search_run *run, size_t n)
     return pv_grow((void **)&run->texts, &run->texts_capacity, n, sizeof *run->texts) == 0;
 }
 
-/* The same state gets the same seed in every run with the same seed, however it was reached. */
+/* The same state gets the same seed in every run with the same seed, however it was reached; another one each time that it is
+ * asked about. */
 static uint64_t seed_for(const search_run *run, const search_node *node)
 {
-    return pv_mix64(run->options.seed ^ pv_mix64(node->key.hi ^ pv_mix64(node->key.lo)));
+    uint64_t seed = pv_mix64(run->options.seed ^ pv_mix64(node->key.hi ^ pv_mix64(node->key.lo)));
+    return node->asked == 0 ? seed : pv_mix64(seed + node->asked);
 }
 
 static void fail_expansion(search_expansion *expansion, pv_status status, const char *text)
@@ -132,7 +134,8 @@ static void ask(search_run *run, search_expansion *expansion)
                                      .path = run->texts + node->goal_count,
                                      .path_count = path_count,
                                      .wanted = run->options.width,
-                                     .seed = seed_for(run, node)};
+                                     .seed = seed_for(run, node),
+                                     .asked = node->asked};
     run->in_flight++;
     pv_error err = {0};
     pv_status status = run->policy.ops->propose(run->policy.self, &request, &err);

@@ -181,6 +181,7 @@ static pv_status parse_outcome(const parser *p, const json_t *object, search_out
 static bool read_options(const json_t *object, search_options *o)
 {
     return read_real(object, "alpha", &o->alpha) && read_u32(object, "width", &o->width) &&
+           (json_object_get(object, "asks") == NULL || read_u32(object, "asks", &o->asks)) &&
            read_u32(object, "window", &o->window) &&
            read_count(object, "nodes_max", UINT64_MAX, &o->nodes_max) &&
            read_count(object, "expansions_max", UINT64_MAX, &o->expansions_max) &&

@@ -33,6 +33,8 @@ typedef struct search_policy_request {
     size_t path_count;
     uint32_t wanted; /* how many candidates the search would like (a hint)         */
     uint64_t seed;   /* the same request with the same seed gives the same answer  */
+    uint32_t
+        asked; /* times it was asked about this state before: what draws at random may draw wider */
 } search_policy_request;
 
 typedef struct search_policy_ops {
@@ -42,6 +44,7 @@ typedef struct search_policy_ops {
     /* The answer is no longer wanted; the policy answers soon, with what it has or nothing. A ticket
      * names a request of its run only: runs that share a policy use the same ones. May be NULL. */
     void (*cancel)(void *self, search_run *run, uint64_t ticket);
+    uint32_t asks; /* times that it has something new to say about one state; 0 = 1 */
 } search_policy_ops;
 
 typedef struct search_policy {

@@ -24,7 +24,7 @@ static double limit(double value)
     return isfinite(value) && value > 0 ? value : 0;
 }
 
-static void resolve_options(search_options *options)
+static void resolve_options(search_options *options, const search_policy_ops *policy)
 {
     if (isnan(options->alpha) || fabs(options->alpha) < 1e-12) {
         options->alpha = 0.5;
@@ -34,6 +34,8 @@ static void resolve_options(search_options *options)
         options->alpha = 1;
     }
     options->width = options->width == 0 ? WIDTH_DEFAULT : options->width;
+    options->asks = options->asks == 0 ? policy->asks : options->asks;
+    options->asks = options->asks == 0 ? 1 : options->asks;
     options->window = options->window == 0 ? WINDOW_DEFAULT : options->window;
     options->depth_max = options->depth_max == 0 ? DEPTH_DEFAULT : options->depth_max;
     options->lean_seconds_max = limit(options->lean_seconds_max);
@@ -74,7 +76,7 @@ static bool set_up(search_run *run, const search_options *options, const search_
 {
     search_window_init(&run->window);
     run->options = *options;
-    resolve_options(&run->options);
+    resolve_options(&run->options, run->policy.ops);
     double exponent = run->options.alpha < 0 ? 0 : run->options.alpha;
     run->statement = pv_strdup(options->statement == NULL ? "" : options->statement);
     uint32_t *ids = pv_calloc(root->part_count, sizeof *ids);

@@ -179,6 +179,7 @@ static json_t *options_value(const search_options *options, bool *ok)
     put(value, "statement", text_value(options->statement), ok);
     put(value, "alpha", json_real(options->alpha), ok);
     put(value, "width", json_integer(options->width), ok);
+    put(value, "asks", json_integer(options->asks), ok);
     put(value, "window", json_integer(options->window), ok);
     put(value, "nodes_max", count_value(options->nodes_max), ok);
     put(value, "expansions_max", count_value(options->expansions_max), ok);

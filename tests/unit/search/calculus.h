@@ -460,7 +460,8 @@ static inline bool world_answer(world *w)
 
 static inline search_policy world_policy(world *w)
 {
-    static const search_policy_ops ops = {"toy", world_propose, world_cancel_policy};
+    static const search_policy_ops ops = {
+        .name = "toy", .propose = world_propose, .cancel = world_cancel_policy};
     return (search_policy){&ops, w};
 }
 

@@ -92,7 +92,7 @@ Test(search_failure, strange_candidates_do_no_harm)
 {
     world w = {0};
     calculus_rule(&w.c, 0, -1, CLOSES);
-    static const search_policy_ops ops = {"strange", strange_propose, NULL};
+    static const search_policy_ops ops = {.name = "strange", .propose = strange_propose};
     const char *goals[1] = {"goal 0"};
     search_part part = {.handle = world_handle(&w), .goals = goals, .goal_count = 1};
     part.handle->count = 1;

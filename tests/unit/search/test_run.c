@@ -305,7 +305,7 @@ Test(search_run, the_policy_sees_the_path_and_the_statement)
     calculus_rule(&w.c, 0, -1, SUBS(1));
     calculus_rule(&w.c, 1, -1, SUBS(2));
     calculus_rule(&w.c, 2, -1, CLOSES);
-    static const search_policy_ops ops = {"looking", looking_propose, NULL};
+    static const search_policy_ops ops = {.name = "looking", .propose = looking_propose};
     const char *goals[1] = {"goal 0"};
     search_part part = {.handle = world_handle(&w), .goals = goals, .goal_count = 1};
     part.handle->count = 1;
