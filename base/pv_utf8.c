@@ -44,6 +44,10 @@ size_t pv_utf8_valid(const void *text, size_t n)
     const unsigned char *p = text;
     size_t at = 0;
     while (at < n) {
+        if (p[at] < 0x80) {
+            at++;
+            continue;
+        }
         uint32_t c;
         size_t len = pv_utf8_decode(p + at, n - at, &c);
         if (len == 0) {

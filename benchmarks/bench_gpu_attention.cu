@@ -6,10 +6,8 @@
  * kernel that only reads, measured in the same run. Prefill: operations of the scores and values that causality leaves,
  * against wgmma's rate from shared memory, measured in the same run. Layers rotate so that L2 does not serve them; a
  * graph of many launches is timed, and the median of its replays taken. */
-#include "bench_gpu_read.cuh"
+#include "bench_gpu_common.cuh"
 #include "engine_cuda_attention.cuh"
-#include "engine_cuda_ptx.cuh"
-#include "engine_cuda_wgmma.cuh"
 
 #include <algorithm>
 #include <math.h>
@@ -18,121 +16,22 @@
 #include <string.h>
 #include <vector>
 
-#define TRY(call)                                                                                  \
-    do {                                                                                           \
-        cudaError_t status_ = (call);                                                              \
-        if (status_ != cudaSuccess) {                                                              \
-            printf("%s:%d %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(status_));      \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
 enum { DIM = 128, MAX_ROWS = 2048, MAX_PAGES = 32768, MAX_SLOTS = 8192, LAYERS = 16 };
 
 static const size_t POOL_BYTES = (size_t)20 << 30;
 
 static uint8_t *pool;
-static int processors;
+static cudaStream_t stream;
+static uint32_t processors;
 static double read_rate; /* bytes a second  */
 static double mma_rate;  /* operations a second */
 
-__global__ void fill(uint32_t *p, size_t words)
-{
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < words;
-         i += (size_t)gridDim.x * blockDim.x) {
-        uint32_t x = (uint32_t)(i * 2654435761u) ^ (uint32_t)(i >> 32);
-        x ^= x >> 15, x *= 0x2c1b3c6du, x ^= x >> 12, x *= 0x297a2d39u, x ^= x >> 15;
-        /* two bf16 numbers between 1/4 and 2 in size, either sign */
-        p[i] = (x & 0x80FF80FFu) | 0x3E803E80u | (x & 0x01000100u);
-    }
-}
-
-/* Two warpgroups, each 64 x 256 x 16 from shared memory, over and over. */
-__global__ void __launch_bounds__(256) multiply_only(const uint4 *from, int rounds, float *out)
-{
-    extern __shared__ uint8_t shared[];
-    uint32_t base = (cuda_smem(shared) + 1023) & ~1023u;
-    for (uint32_t i = threadIdx.x; i < 49152 / 16; i += 256) {
-        uint4 v = from[i];
-        asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(base + i * 16), "r"(v.x),
-                     "r"(v.y), "r"(v.z), "r"(v.w)
-                     : "memory");
-    }
-    cuda_proxy_fence();
-    __syncthreads();
-    float d[128];
-    for (int i = 0; i < 128; i++) {
-        d[i] = 0;
-    }
-    uint32_t a = base + 32768 + threadIdx.x / 128 * 8192;
-    cuda_wgmma_hold(d);
-    cuda_wgmma_fence();
-    for (int r = 0; r < rounds; r++) {
-#pragma unroll
-        for (int k = 0; k < 4; k++) {
-            cuda_wgmma<256>::bf16(d, cuda_wgmma_operand(a) + k * 2,
-                                  cuda_wgmma_operand(base) + k * 2, true);
-        }
-        cuda_wgmma_commit();
-    }
-    cuda_wgmma_wait<0>();
-    cuda_wgmma_hold(d);
-    float sum = 0;
-    for (int i = 0; i < 128; i++) {
-        sum += d[i];
-    }
-    if (sum == 12345.0f) {
-        *out = sum;
-    }
-}
-
-struct timer {
-    cudaEvent_t begin, end;
-
-    timer()
-    {
-        TRY(cudaEventCreate(&begin));
-        TRY(cudaEventCreate(&end));
-    }
-
-    template <class F> double median(int times, F f)
-    {
-        std::vector<float> ms;
-        for (int i = 0; i < times + 2; i++) {
-            TRY(cudaEventRecord(begin));
-            f();
-            TRY(cudaEventRecord(end));
-            TRY(cudaEventSynchronize(end));
-            float t;
-            TRY(cudaEventElapsedTime(&t, begin, end));
-            if (i >= 2) {
-                ms.push_back(t);
-            }
-        }
-        std::sort(ms.begin(), ms.end());
-        return ms[ms.size() / 2] * 1e-3;
-    }
-};
-
 static void measure_ceilings(void)
 {
-    timer t;
-    size_t bytes = (size_t)4 << 30;
-    uint32_t *out;
-    TRY(cudaMalloc(&out, 4));
-    double s = t.median(
-        7, [&] { read_only<<<processors * 4, 512>>>((const uint4 *)pool, bytes / 16, out); });
-    read_rate = bytes / s;
-    TRY(cudaFuncSetAttribute(multiply_only, cudaFuncAttributeMaxDynamicSharedMemorySize, 51200));
-    const int rounds = 4000;
-    s = t.median(5, [&] {
-        multiply_only<<<processors, 256, 51200>>>((const uint4 *)pool, rounds, (float *)out);
-    });
-    TRY(cudaGetLastError());
-    mma_rate = 2.0 * 64 * 256 * 64 * rounds * 2 * processors / s;
+    read_rate = bench_read_rate(stream, pool, (size_t)4 << 30, processors);
+    mma_rate = bench_product_rate<CUDA_BF16>(stream, processors);
     printf("read ceiling %.0f GB/s, wgmma ceiling %.0f TFLOPS\n", read_rate * 1e-9,
            mma_rate * 1e-12);
-    TRY(cudaFree(out));
 }
 
 struct sequence {
@@ -162,7 +61,6 @@ static void bench(const char *name, const cuda_attention_shape &shape, uint32_t 
     }
     std::vector<uint8_t> host(cuda_attention_plan_bytes(&limits));
     cuda_attention_plan_result plan;
-    timer t;
     struct timespec a, z;
     clock_gettime(CLOCK_MONOTONIC, &a);
     bool ok = cuda_attention_plan(&plan, host.data(), &limits, &shape, seqs.data(),
@@ -176,12 +74,7 @@ static void bench(const char *name, const cuda_attention_shape &shape, uint32_t 
     size_t plane = (size_t)page_count * shape.kv_heads * cuda_kv_head_bytes(shape.head_dim);
     uint32_t layers = (uint32_t)std::min<size_t>(LAYERS, POOL_BYTES / (2 * plane));
     uint32_t repeats = layers < 4 ? 4 : layers;
-    cudaStream_t stream;
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
-    TRY(cudaStreamCreate(&stream));
-    TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
-    for (uint32_t i = 0; i < repeats; i++) {
+    auto layer = [&](uint32_t i) {
         cuda_attention op = {};
         op.shape = shape;
         op.rows = rows;
@@ -194,11 +87,13 @@ static void bench(const char *name, const cuda_attention_shape &shape, uint32_t 
         uint32_t cols = shape.heads * shape.head_dim;
         op.out = {b.out, NULL, CUDA_BF16, MAX_ROWS, cols, cols / 64};
         TRY(cuda_attention_run(&op, processors, stream));
-    }
-    TRY(cudaStreamEndCapture(stream, &graph));
-    TRY(cudaGraphInstantiate(&exec, graph, 0));
-    double s = t.median(9, [&] { TRY(cudaGraphLaunch(exec, 0)); }) / repeats;
-    TRY(cudaDeviceSynchronize());
+    };
+    double s = bench_graph_seconds(stream, 9, [&] {
+        for (uint32_t i = 0; i < repeats; i++) {
+            layer(i);
+        }
+    });
+    s /= repeats;
     double bytes = 2.0 * page_count * shape.kv_heads * cuda_kv_head_bytes(shape.head_dim);
     printf("%-34s %8.1f us  %6.0f GB/s %5.1f%%  %6.1f TFLOPS %5.1f%%  plan: %5.1f us %5u wide "
            "%5u narrow %5u slots, %u layers\n",
@@ -207,9 +102,6 @@ static void bench(const char *name, const cuda_attention_shape &shape, uint32_t 
            (z.tv_sec - a.tv_sec) * 1e6 + (z.tv_nsec - a.tv_nsec) * 1e-3, plan.wide, plan.narrow,
            plan.slots, layers);
     fflush(stdout);
-    TRY(cudaGraphExecDestroy(exec));
-    TRY(cudaGraphDestroy(graph));
-    TRY(cudaStreamDestroy(stream));
 }
 
 /* `count` sequences with `shared` common and `own` other tokens, the last `rows` of them in this batch; pages in a
@@ -285,23 +177,14 @@ static void bench_rope(const cuda_attention_shape &shape, buffers &b, uint32_t r
     TRY(cudaMemset(zero, 0, rows * 4));
     cuda_rope_write op = {
         shape, rows, qkv, true, angles, angles, zero, zero, b.q, pool, pool + POOL_BYTES / 2};
-    cudaStream_t stream;
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
-    TRY(cudaStreamCreate(&stream));
-    TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
-    for (int i = 0; i < 16; i++) {
-        TRY(cuda_rope_write_run(&op, stream));
-    }
-    TRY(cudaStreamEndCapture(stream, &graph));
-    TRY(cudaGraphInstantiate(&exec, graph, 0));
-    timer t;
-    double s = t.median(9, [&] { TRY(cudaGraphLaunch(exec, 0)); }) / 16;
+    double s = bench_graph_seconds(stream, 9, [&] {
+        for (int i = 0; i < 16; i++) {
+            TRY(cuda_rope_write_run(&op, stream));
+        }
+    });
+    s /= 16;
     printf("%u/%u: rope and cache, %4u rows  %8.1f us\n", shape.heads, shape.kv_heads, rows,
            s * 1e6);
-    TRY(cudaGraphExecDestroy(exec));
-    TRY(cudaGraphDestroy(graph));
-    TRY(cudaStreamDestroy(stream));
     TRY(cudaFree(qkv));
     TRY(cudaFree(angles));
     TRY(cudaFree(zero));
@@ -349,11 +232,11 @@ int main(int argc, char **argv)
         printf("skipped: needs a Hopper GPU\n");
         return 77;
     }
-    processors = properties.multiProcessorCount;
-    printf("%s, %d processors\n", properties.name, processors);
+    processors = (uint32_t)properties.multiProcessorCount;
+    TRY(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    printf("%s, %u processors\n", properties.name, processors);
     TRY(cudaMalloc(&pool, POOL_BYTES));
-    fill<<<processors * 8, 256>>>((uint32_t *)pool, POOL_BYTES / 4);
-    TRY(cudaDeviceSynchronize());
+    bench_fill(pool, POOL_BYTES, CUDA_BF16, 1, 1);
     TRY(cuda_attention_prepare());
     cuda_attention_limits limits = {MAX_ROWS, MAX_PAGES, MAX_SLOTS};
     buffers b;
@@ -363,7 +246,7 @@ int main(int argc, char **argv)
     TRY(cudaMalloc(&b.plan, cuda_attention_plan_bytes(&limits)));
     TRY(cudaMalloc(&b.states, cuda_attention_state_bytes(&limits, &mha)));
     TRY(cudaMemset(b.states, 0, 256));
-    fill<<<256, 256>>>((uint32_t *)b.q, row_bytes / 4);
+    bench_fill(b.q, row_bytes, CUDA_BF16, 1, 2);
     measure_ceilings();
     if (decode) {
         bench_decode(b);

@@ -1,5 +1,6 @@
 /* Whole decode steps on the GPU against the time that their bytes take at the read bandwidth measured in the same run.
  * Dimensions are true, weights random and made on the device, every sequence has pages of its own. */
+#include "bench_gpu_common.cuh"
 #include "engine_cuda_device.cuh"
 #include "engine_cuda_fast.cuh"
 
@@ -41,13 +42,6 @@ static void check(pv_status status, const pv_error *err)
 {
     if (status != PV_OK) {
         fail(pv_status_text(status), err->msg);
-    }
-}
-
-static void check_cuda(cudaError_t error, const char *what)
-{
-    if (error != cudaSuccess) {
-        fail(what, cudaGetErrorString(error));
     }
 }
 
@@ -112,50 +106,11 @@ static engine_config config_7b(uint32_t positions)
 
 /* ---- The ceiling ---- */
 
-static __global__ void read_kernel(const uint4 *from, size_t n, uint32_t *out)
-{
-    uint32_t sum = 0;
-    size_t step = (size_t)gridDim.x * blockDim.x;
-    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    for (; i + 3 * step < n; i += 4 * step) {
-        uint4 v[4];
-        for (int j = 0; j < 4; j++) {
-            v[j] = __ldcs(from + i + j * step);
-        }
-        for (int j = 0; j < 4; j++) {
-            sum += v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
-        }
-    }
-    if (sum == 0x12345678U) {
-        *out = sum;
-    }
-}
-
-/* Bytes a second, the best of ROUNDS passes over the weights. */
+/* Bytes a second over the weights. */
 static double read_bandwidth(const engine_device *d)
 {
-    size_t bytes = d->arenas.weights.used;
-    uint32_t *sink = NULL;
-    cudaEvent_t from;
-    cudaEvent_t to;
-    check_cuda(cudaMalloc(&sink, 4), "memory");
-    check_cuda(cudaEventCreate(&from), "event");
-    check_cuda(cudaEventCreate(&to), "event");
-    float best = 1e30F;
-    for (int i = 0; i < ROUNDS; i++) {
-        float ms = 0;
-        check_cuda(cudaEventRecord(from, d->stream), "event");
-        read_kernel<<<d->model.processors * 8, 512, 0, d->stream>>>(
-            (const uint4 *)d->arenas.weights.base, bytes / 16, sink);
-        check_cuda(cudaEventRecord(to, d->stream), "event");
-        check_cuda(cudaEventSynchronize(to), "reading");
-        check_cuda(cudaEventElapsedTime(&ms, from, to), "event");
-        best = ms < best ? ms : best;
-    }
-    check_cuda(cudaFree(sink), "memory");
-    check_cuda(cudaEventDestroy(from), "event");
-    check_cuda(cudaEventDestroy(to), "event");
-    return (double)bytes / (best * 1e-3);
+    return bench_read_rate(d->stream, d->arenas.weights.base, d->arenas.weights.used,
+                           d->model.processors);
 }
 
 /* ---- A batch ---- */
@@ -215,11 +170,11 @@ static timing run_steps(engine_device *dev, decode *d, bool sampled, uint32_t st
     pv_error err = {};
     cudaEvent_t from;
     cudaEvent_t to;
-    check_cuda(cudaEventCreate(&from), "event");
-    check_cuda(cudaEventCreate(&to), "event");
-    check_cuda(cudaStreamSynchronize(dev->stream), "a step");
+    TRY(cudaEventCreate(&from));
+    TRY(cudaEventCreate(&to));
+    TRY(cudaStreamSynchronize(dev->stream));
     uint64_t began = pv_clock_ns();
-    check_cuda(cudaEventRecord(from, dev->stream), "event");
+    TRY(cudaEventRecord(from, dev->stream));
     uint32_t done = 0;
     for (uint32_t s = 0; s < steps; s++) {
         if (s - done == ENGINE_STEPS_AHEAD) {
@@ -228,16 +183,16 @@ static timing run_steps(engine_device *dev, decode *d, bool sampled, uint32_t st
         engine_batch batch = {d->tokens, d->rows, d->seqs, d->rows, d->logit_rows, d->rows};
         check(be->submit(dev, &batch, d->draws, sampled ? d->rows : 0, &tickets[s], &err), &err);
     }
-    check_cuda(cudaEventRecord(to, dev->stream), "event");
+    TRY(cudaEventRecord(to, dev->stream));
     while (done < steps) {
         check(be->collect(dev, tickets[done++], drawn, &err), &err);
     }
-    check_cuda(cudaEventSynchronize(to), "a step");
+    TRY(cudaEventSynchronize(to));
     uint64_t ended = pv_clock_ns();
     float ms = 0;
-    check_cuda(cudaEventElapsedTime(&ms, from, to), "event");
-    check_cuda(cudaEventDestroy(from), "event");
-    check_cuda(cudaEventDestroy(to), "event");
+    TRY(cudaEventElapsedTime(&ms, from, to));
+    TRY(cudaEventDestroy(from));
+    TRY(cudaEventDestroy(to));
     return {(double)ms / steps, (double)(ended - began) * 1e-6 / steps};
 }
 
@@ -285,9 +240,9 @@ static void profile_step(engine_device *dev, uint32_t rows, uint32_t context)
     static decode d;
     make_decode(&d, rows, context, dev->model.config->vocab_size);
     (void)run_steps(dev, &d, true, 2);
-    check_cuda(cudaProfilerStart(), "profiler");
+    TRY(cudaProfilerStart());
     (void)run_steps(dev, &d, true, 1);
-    check_cuda(cudaProfilerStop(), "profiler");
+    TRY(cudaProfilerStop());
     pv_free(d.pages);
 }
 
@@ -378,7 +333,7 @@ static engine_device *open_model(const engine_config *config, engine_dtype dtype
     dev->direct = a->direct;
     cache_kernel<<<1024, 256, 0, dev->stream>>>((uint32_t *)dev->arenas.kv.base,
                                                 dev->arenas.kv.used / 4);
-    check_cuda(cudaGetLastError(), "filling the cache");
+    TRY(cudaGetLastError());
     return dev;
 }
 
@@ -417,16 +372,16 @@ enum { UPLOAD_ROWS = 32768, UPLOAD_COLS = 16384, UPLOADS = 4, PINNED_BYTES = 256
 static double pinned_bandwidth(uint8_t *to)
 {
     void *from = NULL;
-    check_cuda(cudaMallocHost(&from, PINNED_BYTES), "page-locked memory");
+    TRY(cudaMallocHost(&from, PINNED_BYTES));
     memset(from, 1, PINNED_BYTES);
     double best = 0;
     for (int i = 0; i < ROUNDS; i++) {
         uint64_t began = pv_clock_ns();
-        check_cuda(cudaMemcpy(to, from, PINNED_BYTES, cudaMemcpyHostToDevice), "a copy");
+        TRY(cudaMemcpy(to, from, PINNED_BYTES, cudaMemcpyHostToDevice));
         double rate = (double)PINNED_BYTES / (double)(pv_clock_ns() - began);
         best = rate > best ? rate : best;
     }
-    check_cuda(cudaFreeHost(from), "memory");
+    TRY(cudaFreeHost(from));
     return best; /* GB/s */
 }
 
@@ -439,13 +394,13 @@ static void run_upload(void)
         fail("memory", "short");
     }
     memset(host, 1, bytes * UPLOADS);
-    check_cuda(cudaMalloc(&tiles, bytes), "memory");
+    TRY(cudaMalloc(&tiles, bytes));
     double ceiling = pinned_bandwidth(tiles);
     cuda_weight w = {
         tiles, NULL, CUDA_BF16, UPLOAD_ROWS, UPLOAD_COLS, UPLOAD_ROWS / 128, UPLOAD_COLS / 64, 1};
     cuda_upload *upload = NULL;
     pv_error err = {};
-    check(cuda_upload_open(&upload, NULL, &err), &err);
+    check(cuda_upload_open(&upload, NULL, 1, &err), &err);
     for (int i = 0; i < UPLOADS; i++) {
         engine_view view = {};
         view.data = host + (size_t)i * bytes;
@@ -461,7 +416,7 @@ static void run_upload(void)
            "%.0f %%\n",
            (double)bytes * UPLOADS / 1e9, rate, ceiling, rate / ceiling * 100);
     cuda_upload_close(upload);
-    check_cuda(cudaFree(tiles), "memory");
+    TRY(cudaFree(tiles));
     free(host);
 }
 

@@ -8,86 +8,26 @@
  * Routing is random: each row takes 8 of the 256 experts, from a fixed seed. Weights are random finite bytes. Times are
  * medians of graph replays; each replay launches a chain, as a decode step does, over data that L2 cannot hold. Bytes are
  * those of the weights (with scales) that were touched. */
+#include "bench_gpu_common.cuh"
 #include "engine_cuda_gemm.cuh"
 #include "engine_cuda_launch.cuh"
-#include "engine_cuda_ptx.cuh"
 
 #include <algorithm>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <vector>
 
 namespace
 {
 
-#define CUDA(call)                                                                                 \
-    do {                                                                                           \
-        cudaError_t e_ = (call);                                                                   \
-        if (e_ != cudaSuccess) {                                                                   \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(e_)); \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
 cudaStream_t stream;
 double ceiling; /* bytes a second of the read-only kernel */
 bool json;
 
-template <class T> T *device(size_t count)
+float number_size(cuda_type type)
 {
-    T *p = NULL;
-    CUDA(cudaMalloc(&p, count * sizeof(T)));
-    CUDA(cudaMemset(p, 0, count * sizeof(T)));
-    return p;
-}
-
-template <class T> T *device_copy(const std::vector<T> &v)
-{
-    T *p = device<T>(v.size());
-    CUDA(cudaMemcpy(p, v.data(), v.size() * sizeof(T), cudaMemcpyHostToDevice));
-    return p;
-}
-
-/* ---- Random data ---- */
-
-__device__ uint32_t mix(uint64_t i)
-{
-    uint64_t z = i * 0x9E3779B97F4A7C15ull + 0x1234567;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return (uint32_t)(z >> 32);
-}
-
-__device__ uint32_t finite_word(uint32_t word, cuda_type type)
-{
-    if (type == CUDA_BF16) { /* exponents near 1 */
-        return (word & 0x807F807Fu) | 0x3C003C00u | (word & 0x01000100u);
-    }
-    for (int i = 0; i < 4; i++) {
-        if ((word >> 8 * i & 0x7F) == 0x7F) {
-            word ^= 1u << 8 * i;
-        }
-    }
-    return word;
-}
-
-__global__ void fill(uint4 *p, size_t count, cuda_type type)
-{
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < count;
-         i += (size_t)gridDim.x * blockDim.x) {
-        p[i] = make_uint4(finite_word(mix(4 * i), type), finite_word(mix(4 * i + 1), type),
-                          finite_word(mix(4 * i + 2), type), finite_word(mix(4 * i + 3), type));
-    }
-}
-
-__global__ void fill_scales(float *p, size_t count, float size)
-{
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < count;
-         i += (size_t)gridDim.x * blockDim.x) {
-        p[i] = size * (0.5f + (float)(mix(i) >> 8) * (1.0f / 16777216.0f));
-    }
+    return type == CUDA_E4M3 ? 100.0f : 0.125f;
 }
 
 cuda_weight make_weight(cuda_type type, uint32_t groups, uint32_t rows, uint32_t cols)
@@ -101,15 +41,12 @@ cuda_weight make_weight(cuda_type type, uint32_t groups, uint32_t rows, uint32_t
     w.k_blocks = (cols + per - 1) / per;
     w.segments = cuda_weight_segments(type, w.row_blocks, w.k_blocks);
     size_t tiles = (size_t)groups * w.row_blocks * w.k_blocks;
-    uint8_t *data = device<uint8_t>(tiles * CUDA_TILE_BYTES);
-    fill<<<2048, 256>>>((uint4 *)data, tiles * CUDA_TILE_BYTES / 16, type);
+    uint8_t *data = bench_take<uint8_t>(tiles * CUDA_TILE_BYTES);
+    bench_fill(data, tiles * CUDA_TILE_BYTES, type, number_size(type), 1);
     w.data = data;
     if (type == CUDA_E4M3) {
-        float *scale = device<float>(tiles);
-        fill_scales<<<64, 256>>>(scale, tiles, 1e-4f);
-        w.scale = scale;
+        w.scale = bench_floats(tiles, false, 1e-4f, 2);
     }
-    CUDA(cudaGetLastError());
     return w;
 }
 
@@ -127,87 +64,12 @@ cuda_rows make_rows(cuda_type type, uint32_t rows, uint32_t cols)
     x.capacity = (rows + 127) / 128 * 128;
     x.k_blocks = (cols + cuda_block_numbers(type) - 1) / cuda_block_numbers(type);
     size_t bytes = (size_t)x.k_blocks * x.capacity * CUDA_BLOCK_BYTES;
-    x.data = device<uint8_t>(bytes);
-    fill<<<256, 256>>>((uint4 *)x.data, bytes / 16, type);
+    x.data = bench_take<uint8_t>(bytes);
+    bench_fill(x.data, bytes, type, number_size(type), 3);
     if (type == CUDA_E4M3) {
-        x.scale = device<float>((size_t)x.k_blocks * x.capacity);
-        fill_scales<<<64, 256>>>(x.scale, (size_t)x.k_blocks * x.capacity, 1e-3f);
+        x.scale = bench_floats((size_t)x.k_blocks * x.capacity, false, 1e-3f, 4);
     }
-    CUDA(cudaGetLastError());
     return x;
-}
-
-/* ---- Times ---- */
-
-/* Seconds of one replay of what `enqueue` launches. */
-template <class F> double replay_seconds(F enqueue, int repeats)
-{
-    CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    enqueue();
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
-    CUDA(cudaStreamEndCapture(stream, &graph));
-    CUDA(cudaGraphInstantiate(&exec, graph, 0));
-    cudaEvent_t begin, end;
-    CUDA(cudaEventCreate(&begin));
-    CUDA(cudaEventCreate(&end));
-    std::vector<float> times;
-    for (int i = 0; i < repeats + 1; i++) {
-        float ms = 0.0f;
-        CUDA(cudaEventRecord(begin, stream));
-        CUDA(cudaGraphLaunch(exec, stream));
-        CUDA(cudaEventRecord(end, stream));
-        CUDA(cudaStreamSynchronize(stream));
-        CUDA(cudaEventElapsedTime(&ms, begin, end));
-        if (i > 0) {
-            times.push_back(ms);
-        }
-    }
-    CUDA(cudaEventDestroy(begin));
-    CUDA(cudaEventDestroy(end));
-    CUDA(cudaGraphExecDestroy(exec));
-    CUDA(cudaGraphDestroy(graph));
-    std::sort(times.begin(), times.end());
-    return 1e-3 * times[times.size() / 2];
-}
-
-__global__ void __launch_bounds__(512) read_only(const uint4 *p, size_t count, uint32_t *out)
-{
-    uint32_t sum = 0;
-    size_t step = (size_t)gridDim.x * blockDim.x;
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i + 7 * step < count;
-         i += 8 * step) {
-        uint4 v[8];
-        for (int j = 0; j < 8; j++) {
-            asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                         : "=r"(v[j].x), "=r"(v[j].y), "=r"(v[j].z), "=r"(v[j].w)
-                         : "l"(p + i + j * step));
-        }
-        for (int j = 0; j < 8; j++) {
-            sum += v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
-        }
-    }
-    if (sum == 0x12345678u) {
-        *out = sum;
-    }
-}
-
-/* The best of a few grids. */
-double read_ceiling(const void *data, size_t bytes, uint32_t processors)
-{
-    uint32_t *out = device<uint32_t>(1);
-    double best = 0.0;
-    for (uint32_t blocks : {2u, 4u, 8u, 16u}) {
-        double seconds = replay_seconds(
-            [&] {
-                read_only<<<blocks * processors, 512, 0, stream>>>((const uint4 *)data, bytes / 16,
-                                                                   out);
-            },
-            5);
-        best = std::max(best, (double)bytes / seconds);
-    }
-    CUDA(cudaFree(out));
-    return best;
 }
 
 void print_rate(const char *what, uint32_t batch, double bytes, double seconds)
@@ -261,8 +123,8 @@ routing make_routing(uint32_t batch, uint64_t seed)
     r.groups.count = GROUPS;
     r.groups.settled =
         true; /* in a model, the kernel in front gathers rows or is the other product */
-    r.groups.begin = device_copy(begin);
-    r.groups.rows = device_copy(sizes);
+    r.groups.begin = bench_copy(begin);
+    r.groups.rows = bench_copy(sizes);
     return r;
 }
 
@@ -270,16 +132,17 @@ void bench_layer(uint32_t processors)
 {
     cuda_weight gate_up = make_weight(CUDA_E4M3, GROUPS, 2 * EXPERT_WIDTH, HIDDEN);
     cuda_weight down = make_weight(CUDA_E4M3, GROUPS, HIDDEN, EXPERT_WIDTH);
-    CUDA(cudaDeviceSynchronize());
-    ceiling = read_ceiling(gate_up.data, weight_bytes(gate_up) / 4 * GROUPS / 16 * 16, processors);
+    TRY(cudaDeviceSynchronize());
+    ceiling = bench_read_rate(stream, gate_up.data, weight_bytes(gate_up) / 4 * GROUPS / 16 * 16,
+                              processors);
     printf("reading: %.0f GB/s\nMoE layer, e4m3, %u experts of %u and the shared one, top %u\n",
            ceiling * 1e-9, EXPERTS, EXPERT_WIDTH, TOP);
-    uint32_t *counter = device<uint32_t>(1);
+    uint32_t *counter = bench_take<uint32_t>(1);
     const uint32_t batches[] = {1, 8, 32, 64, 128, 256, 512, 1024};
     const uint32_t rows_most = 1024 * 9 + 8 * GROUPS;
     cuda_rows x = make_rows(CUDA_E4M3, rows_most, HIDDEN);
     cuda_rows middle = make_rows(CUDA_E4M3, rows_most, EXPERT_WIDTH);
-    uint16_t *out = device<uint16_t>((size_t)rows_most * HIDDEN);
+    uint16_t *out = bench_take<uint16_t>((size_t)rows_most * HIDDEN);
     for (uint32_t batch : batches) {
         std::vector<routing> routings;
         double touched = 0.0;
@@ -297,7 +160,7 @@ void bench_layer(uint32_t processors)
                 g.epilogue = CUDA_OUT_GATED;
                 g.gated = middle;
                 if (first) {
-                    CUDA(cuda_gemm_run_grouped(&g, &r.groups, counter, stream));
+                    TRY(cuda_gemm_run_grouped(&g, &r.groups, counter, stream));
                 }
                 g.w = down;
                 g.x = middle;
@@ -305,21 +168,21 @@ void bench_layer(uint32_t processors)
                 g.out = out;
                 g.ld = HIDDEN;
                 if (second) {
-                    CUDA(cuda_gemm_run_grouped(&g, &r.groups, counter, stream));
+                    TRY(cuda_gemm_run_grouped(&g, &r.groups, counter, stream));
                 }
             }
         };
         int repeats = batch <= 8 ? 31 : 9;
-        double t_up = replay_seconds([&] { enqueue(true, false); }, repeats) / chain;
-        double t_down = replay_seconds([&] { enqueue(false, true); }, repeats) / chain;
-        double t_both = replay_seconds([&] { enqueue(true, true); }, repeats) / chain;
+        double t_up = bench_graph_seconds(stream, repeats, [&] { enqueue(true, false); }) / chain;
+        double t_down = bench_graph_seconds(stream, repeats, [&] { enqueue(false, true); }) / chain;
+        double t_both = bench_graph_seconds(stream, repeats, [&] { enqueue(true, true); }) / chain;
         print_rate("gate, up", batch, touched * weight_bytes(gate_up), t_up);
         print_rate("down", batch, touched * weight_bytes(down), t_down);
         print_rate("gate, up, down in a chain", batch,
                    touched * (weight_bytes(gate_up) + weight_bytes(down)), t_both);
         for (routing &r : routings) {
-            CUDA(cudaFree((void *)r.groups.begin));
-            CUDA(cudaFree((void *)r.groups.rows));
+            TRY(cudaFree((void *)r.groups.begin));
+            TRY(cudaFree((void *)r.groups.rows));
         }
     }
 }
@@ -328,6 +191,13 @@ void bench_layer(uint32_t processors)
 
 /* One shape in a chain over `copies` weights. */
 typedef cudaError_t gemm_fn(const cuda_gemm *, const cuda_groups *, uint32_t *, cudaStream_t);
+
+/* The wide product under the narrow one's type; it deals out its tiles in a fixed order and counts nothing. */
+cudaError_t wide_product(const cuda_gemm *gemm, const cuda_groups *groups, uint32_t *,
+                         cudaStream_t stream)
+{
+    return cuda_gemm_wide(gemm, groups, stream);
+}
 
 cudaError_t run_chosen(const cuda_gemm *gemm, const cuda_groups *groups, uint32_t *counter,
                        cudaStream_t s)
@@ -340,21 +210,20 @@ double plain_seconds(const std::vector<cuda_weight> &copies, const cuda_rows &x,
                      const cuda_rows &gated, void *out, uint32_t rows, cuda_epilogue epilogue,
                      gemm_fn *run = run_chosen)
 {
-    return replay_seconds(
-               [&] {
-                   for (const cuda_weight &w : copies) {
-                       cuda_gemm g = {};
-                       g.w = w;
-                       g.x = x;
-                       g.rows = rows;
-                       g.epilogue = epilogue;
-                       g.out = out;
-                       g.ld = w.rows;
-                       g.gated = gated;
-                       CUDA(run(&g, NULL, NULL, stream));
-                   }
-               },
-               15) /
+    return bench_graph_seconds(stream, 15,
+                               [&] {
+                                   for (const cuda_weight &w : copies) {
+                                       cuda_gemm g = {};
+                                       g.w = w;
+                                       g.x = x;
+                                       g.rows = rows;
+                                       g.epilogue = epilogue;
+                                       g.out = out;
+                                       g.ld = w.rows;
+                                       g.gated = gated;
+                                       TRY(run(&g, NULL, NULL, stream));
+                                   }
+                               }) /
            (double)copies.size();
 }
 
@@ -378,11 +247,11 @@ void bench_7b(uint32_t processors)
         down.push_back(make_weight(CUDA_BF16, 1, H, WIDTH));
     }
     head.push_back(make_weight(CUDA_BF16, 1, VOCABULARY, H));
-    CUDA(cudaDeviceSynchronize());
-    ceiling = read_ceiling(head[0].data, weight_bytes(head[0]), processors);
+    TRY(cudaDeviceSynchronize());
+    ceiling = bench_read_rate(stream, head[0].data, weight_bytes(head[0]), processors);
     printf("reading: %.0f GB/s\n7B model, bf16\n", ceiling * 1e-9);
     cuda_rows x = make_rows(CUDA_BF16, ROWS, H), wide = make_rows(CUDA_BF16, ROWS, WIDTH);
-    float *out = device<float>((size_t)ROWS * VOCABULARY), *small = device<float>(8192);
+    float *out = bench_take<float>((size_t)ROWS * VOCABULARY), *small = bench_take<float>(8192);
     for (uint32_t batch : {1u, 8u, 16u, 32u, 64u, 128u}) {
         struct {
             const char *name;
@@ -402,30 +271,27 @@ void bench_7b(uint32_t processors)
             bytes += (s.w.size() == 1 ? 1.0 : 30.0) * weight_bytes(s.w[0]);
         }
         for (bool between : {false, true}) {
-            double t = replay_seconds(
-                [&] {
-                    for (int i = 0; i < 31; i++) {
-                        for (int j = 0; j < 5; j++) {
-                            if ((j == 4) != (i == 30)) {
-                                continue;
-                            }
-                            if (between) {
-                                CUDA(cuda_launch(small_kernel, {dim3(32), dim3(256), 0}, stream,
-                                                 small));
-                            }
-                            cuda_gemm g = {};
-                            g.w = shapes[j].w[i % shapes[j].w.size()];
-                            g.x = shapes[j].x;
-                            g.rows = batch;
-                            g.epilogue = shapes[j].epilogue;
-                            g.out = out;
-                            g.ld = g.w.rows;
-                            g.gated = wide;
-                            CUDA(cuda_gemm_run(&g, stream));
+            double t = bench_graph_seconds(stream, 9, [&] {
+                for (int i = 0; i < 31; i++) {
+                    for (int j = 0; j < 5; j++) {
+                        if ((j == 4) != (i == 30)) {
+                            continue;
                         }
+                        if (between) {
+                            TRY(cuda_launch(small_kernel, {dim3(32), dim3(256), 0}, stream, small));
+                        }
+                        cuda_gemm g = {};
+                        g.w = shapes[j].w[i % shapes[j].w.size()];
+                        g.x = shapes[j].x;
+                        g.rows = batch;
+                        g.epilogue = shapes[j].epilogue;
+                        g.out = out;
+                        g.ld = g.w.rows;
+                        g.gated = wide;
+                        TRY(cuda_gemm_run(&g, stream));
                     }
-                },
-                9);
+                }
+            });
             print_rate(between ? "30 layers, with small kernels" : "30 layers and lm_head", batch,
                        bytes, t);
         }
@@ -445,7 +311,7 @@ void bench_deepseek(void)
             w.push_back(make_weight(CUDA_E4M3, 1, n, k));
         }
         cuda_rows x = make_rows(CUDA_E4M3, 128, k);
-        void *out = device<uint16_t>((size_t)128 * n);
+        void *out = bench_take<uint16_t>((size_t)128 * n);
         char name[64];
         snprintf(name, sizeof name, "%ux%u", n, k);
         for (uint32_t batch : {1u, 8u, 32u, 64u, 128u}) {
@@ -453,12 +319,12 @@ void bench_deepseek(void)
             print_rate(name, batch, weight_bytes(w[0]), t);
         }
         for (cuda_weight &one : w) {
-            CUDA(cudaFree((void *)one.data));
-            CUDA(cudaFree((void *)one.scale));
+            TRY(cudaFree((void *)one.data));
+            TRY(cudaFree((void *)one.scale));
         }
-        CUDA(cudaFree(x.data));
-        CUDA(cudaFree(x.scale));
-        CUDA(cudaFree(out));
+        TRY(cudaFree(x.data));
+        TRY(cudaFree(x.scale));
+        TRY(cudaFree(out));
     }
 }
 
@@ -484,24 +350,24 @@ void cross_plain(void)
         } while (bytes < 300e6);
         cuda_rows x = make_rows(shape.type, 512, shape.k);
         cuda_rows gated = make_rows(shape.type, 512, shape.n / 2);
-        void *out = device<uint16_t>((size_t)512 * shape.n);
+        void *out = bench_take<uint16_t>((size_t)512 * shape.n);
         cuda_epilogue epilogue = shape.gated ? CUDA_OUT_GATED : CUDA_OUT_BF16;
         for (uint32_t rows : {64u, 96u, 128u, 160u, 192u, 256u, 384u, 512u}) {
             double narrow = plain_seconds(w, x, gated, out, rows, epilogue, cuda_gemm_narrow);
-            double wide = plain_seconds(w, x, gated, out, rows, epilogue, cuda_gemm_wide);
+            double wide = plain_seconds(w, x, gated, out, rows, epilogue, wide_product);
             printf("  %s %5ux%-5u rows %3u: narrow %8.1f us, wide %8.1f us\n",
                    shape.type == CUDA_E4M3 ? "e4m3" : "bf16", shape.n, shape.k, rows, narrow * 1e6,
                    wide * 1e6);
         }
         for (cuda_weight &one : w) {
-            CUDA(cudaFree((void *)one.data));
-            CUDA(cudaFree((void *)one.scale));
+            TRY(cudaFree((void *)one.data));
+            TRY(cudaFree((void *)one.scale));
         }
-        CUDA(cudaFree(x.data));
-        CUDA(cudaFree(x.scale));
-        CUDA(cudaFree(gated.data));
-        CUDA(cudaFree(gated.scale));
-        CUDA(cudaFree(out));
+        TRY(cudaFree(x.data));
+        TRY(cudaFree(x.scale));
+        TRY(cudaFree(gated.data));
+        TRY(cudaFree(gated.scale));
+        TRY(cudaFree(out));
     }
 }
 
@@ -512,11 +378,11 @@ void cross_grouped(void)
     const uint32_t rows_most = 4096 * 9 + 8 * GROUPS;
     cuda_rows x = make_rows(CUDA_E4M3, rows_most, HIDDEN);
     cuda_rows middle = make_rows(CUDA_E4M3, rows_most, EXPERT_WIDTH);
-    uint16_t *out = device<uint16_t>((size_t)rows_most * HIDDEN);
-    uint32_t *counter = device<uint32_t>(1);
+    uint16_t *out = bench_take<uint16_t>((size_t)rows_most * HIDDEN);
+    uint32_t *counter = bench_take<uint32_t>(1);
     for (uint32_t batch : {512u, 1024u, 2048u, 4096u}) {
         routing r = make_routing(batch, 7);
-        gemm_fn *const kernels[] = {cuda_gemm_narrow, cuda_gemm_wide};
+        gemm_fn *const kernels[] = {cuda_gemm_narrow, wide_product};
         for (int second = 0; second < 2; second++) {
             double t[2];
             for (int i = 0; i < 2; i++) {
@@ -528,7 +394,8 @@ void cross_grouped(void)
                 g.gated = middle;
                 g.out = out;
                 g.ld = HIDDEN;
-                t[i] = replay_seconds([&] { CUDA(kernels[i](&g, &r.groups, counter, stream)); }, 5);
+                t[i] = bench_graph_seconds(
+                    stream, 5, [&] { TRY(kernels[i](&g, &r.groups, counter, stream)); });
             }
             printf("  %-8s B %4u, %4.0f rows a group: narrow %8.1f us, wide %8.1f us\n",
                    second ? "down" : "gate, up", batch, r.rows / (double)GROUPS, t[0] * 1e6,
@@ -554,8 +421,8 @@ int main(int argc, char **argv)
         return 77;
     }
     printf("%s, %d processors\n", properties.name, properties.multiProcessorCount);
-    CUDA(cuda_gemm_prepare());
-    CUDA(cudaStreamCreate(&stream));
+    TRY(cuda_gemm_prepare());
+    TRY(cudaStreamCreate(&stream));
     uint32_t processors = (uint32_t)properties.multiProcessorCount;
     if (cross) {
         cross_plain();

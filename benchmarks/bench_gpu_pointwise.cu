@@ -6,7 +6,7 @@
  * over more memory than L2 holds (weights of the router, residual streams, logits); what a step has just written may be
  * in L2, as it is in a step. "ceiling": the bytes that a launch must move, at the rate of a kernel that only reads,
  * measured in the same run. At few rows the ceiling is no goal: a chained launch that does nothing is printed first. */
-#include "bench_gpu_read.cuh"
+#include "bench_gpu_common.cuh"
 #include "engine_cuda_launch.cuh"
 #include "engine_cuda_pointwise.cuh"
 #include "engine_cuda_ptx.cuh"
@@ -20,15 +20,6 @@
 #include <string.h>
 #include <vector>
 
-#define TRY(call)                                                                                  \
-    do {                                                                                           \
-        cudaError_t status_ = (call);                                                              \
-        if (status_ != cudaSuccess) {                                                              \
-            printf("%s:%d %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(status_));      \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
 enum {
     COLS = 7168,
     EXPERTS = 256,
@@ -41,20 +32,6 @@ enum {
 
 static cudaStream_t stream;
 static double read_rate; /* bytes a second */
-
-__global__ void fill_kernel(float *p, size_t n, uint32_t seed)
-{
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
-         i += (size_t)gridDim.x * blockDim.x) {
-        float sum = 0; /* nearly normal */
-        uint32_t x = (uint32_t)i * 2654435761u + seed;
-        for (int k = 0; k < 4; k++) {
-            x ^= x >> 15, x *= 0x2c1b3c6du, x ^= x >> 12, x *= 0x297a2d39u, x ^= x >> 15;
-            sum += (float)(x & 0xFFFF) + (float)(x >> 16);
-        }
-        p[i] = (sum / 65536.0f - 4) * 1.2247449f;
-    }
-}
 
 __global__ void narrow_kernel(uint16_t *p, const float *from, size_t n, float size)
 {
@@ -73,57 +50,21 @@ __global__ void nothing(uint32_t *p)
     }
 }
 
-template <class T> static T *take(size_t n)
-{
-    T *p;
-    TRY(cudaMalloc((void **)&p, n * sizeof(T)));
-    TRY(cudaMemset(p, 0, n * sizeof(T)));
-    return p;
-}
-
 static float *take_normals(size_t n, uint32_t seed)
 {
-    float *p = take<float>(n);
-    fill_kernel<<<1056, 256>>>(p, n, seed);
-    TRY(cudaGetLastError());
-    return p;
+    return bench_floats(n, true, 1, seed);
 }
 
 /* Seconds of a launch: call(i) enqueues the i-th. */
 static double measure(const std::function<cudaError_t(uint32_t)> &call, uint32_t launches = 64)
 {
-    enum { REPLAYS = 15 };
-
-    cudaGraph_t graph;
-    cudaGraphExec_t run;
-    TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    for (uint32_t i = 0; i < launches; i++) {
-        TRY(call(i));
-    }
-    TRY(cudaStreamEndCapture(stream, &graph));
-    TRY(cudaGraphInstantiate(&run, graph, 0));
-    cudaEvent_t event[REPLAYS + 1];
-    for (cudaEvent_t &e : event) {
-        TRY(cudaEventCreate(&e));
-    }
-    TRY(cudaGraphLaunch(run, stream));
-    TRY(cudaEventRecord(event[0], stream));
-    for (int i = 0; i < REPLAYS; i++) {
-        TRY(cudaGraphLaunch(run, stream));
-        TRY(cudaEventRecord(event[i + 1], stream));
-    }
-    TRY(cudaStreamSynchronize(stream));
-    std::vector<float> ms(REPLAYS);
-    for (int i = 0; i < REPLAYS; i++) {
-        TRY(cudaEventElapsedTime(&ms[(size_t)i], event[i], event[i + 1]));
-    }
-    for (cudaEvent_t &e : event) {
-        TRY(cudaEventDestroy(e));
-    }
-    TRY(cudaGraphExecDestroy(run));
-    TRY(cudaGraphDestroy(graph));
-    std::sort(ms.begin(), ms.end());
-    return ms[REPLAYS / 2] * 1e-3 / launches;
+    return bench_graph_seconds(stream, 15,
+                               [&] {
+                                   for (uint32_t i = 0; i < launches; i++) {
+                                       TRY(call(i));
+                                   }
+                               }) /
+           launches;
 }
 
 static void line(const char *what, uint32_t rows, double seconds, double bytes)
@@ -134,18 +75,12 @@ static void line(const char *what, uint32_t rows, double seconds, double bytes)
     fflush(stdout);
 }
 
-static void measure_rate(const float *big, size_t bytes)
+static void measure_rate(const float *big, size_t bytes, uint32_t processors)
 {
-    uint32_t *out = take<uint32_t>(1);
-    double s = measure(
-        [&](uint32_t) {
-            read_only<<<1056, 512, 0, stream>>>((const uint4 *)big, bytes / 16, out);
-            return cudaGetLastError();
-        },
-        4);
-    read_rate = (double)bytes / s;
+    uint32_t *out = bench_take<uint32_t>(1);
+    read_rate = bench_read_rate(stream, big, bytes, processors);
     printf("reading: %.0f GB/s\n", read_rate * 1e-9);
-    s = measure([&](uint32_t) {
+    double s = measure([&](uint32_t) {
         cuda_shape shape = {dim3(1), dim3(32), 0};
         return cuda_launch(nothing, shape, stream, out);
     });
@@ -159,8 +94,8 @@ static cuda_rows take_rows(uint32_t capacity, uint32_t cols)
     m.capacity = capacity;
     m.cols = cols;
     m.k_blocks = cols / 128;
-    m.data = take<uint8_t>((size_t)capacity * cols);
-    m.scale = take<float>((size_t)m.k_blocks * capacity);
+    m.data = bench_take<uint8_t>((size_t)capacity * cols);
+    m.scale = bench_take<float>((size_t)m.k_blocks * capacity);
     return m;
 }
 
@@ -169,18 +104,18 @@ static void bench_rows(float *const *h, const float *w)
     const uint32_t counts[] = {1, 4, 16, 64, 128, 256, ROWS};
     cuda_rows x = take_rows(ROWS, COLS);
     cuda_rows q = take_rows(ROWS, 1536);
-    float *factor = take<float>(ROWS);
+    float *factor = bench_take<float>(ROWS);
     std::vector<uint32_t> page(ROWS), slot(ROWS);
     for (uint32_t i = 0; i < ROWS; i++) {
         page[i] = i;
         slot[i] = i % 64;
     }
-    uint32_t *dpage = take<uint32_t>(ROWS), *dslot = take<uint32_t>(ROWS);
+    uint32_t *dpage = bench_take<uint32_t>(ROWS), *dslot = bench_take<uint32_t>(ROWS);
     TRY(cudaMemcpy(dpage, page.data(), ROWS * 4, cudaMemcpyHostToDevice));
     TRY(cudaMemcpy(dslot, slot.data(), ROWS * 4, cudaMemcpyHostToDevice));
-    uint8_t *cache = take<uint8_t>((size_t)ROWS * 73728);
+    uint8_t *cache = bench_take<uint8_t>((size_t)ROWS * 73728);
     float2 *rotation = (float2 *)take_normals((size_t)ROWS * 64, 5);
-    uint16_t *table = take<uint16_t>((size_t)4096 * COLS);
+    uint16_t *table = bench_take<uint16_t>((size_t)4096 * COLS);
     for (uint32_t rows : counts) {
         cuda_embed embed = {};
         embed.table = table;
@@ -256,13 +191,13 @@ static void bench_experts(float *const *h, const float *w, const float *normals)
     uint32_t capacity = (cuda_routing_capacity(&shape, ROWS) + 127) / 128 * 128;
     uint16_t *weights[WEIGHTS];
     for (uint16_t *&p : weights) {
-        p = take<uint16_t>((size_t)EXPERTS * COLS);
+        p = bench_take<uint16_t>((size_t)EXPERTS * COLS);
         narrow_kernel<<<1056, 256>>>(p, normals, (size_t)EXPERTS * COLS, 0.03f);
     }
     cuda_router router = {};
     router.shape = shape;
-    router.out = cuda_routing_at(&shape, take<uint8_t>(cuda_routing_bytes(&shape)));
-    router.bias = take<float>(EXPERTS);
+    router.out = cuda_routing_at(&shape, bench_take<uint8_t>(cuda_routing_bytes(&shape)));
+    router.bias = bench_take<float>(EXPERTS);
     router.factor = w; /* of any size */
     router.norm = w;
     cuda_gather gather = {};
@@ -270,7 +205,7 @@ static void bench_experts(float *const *h, const float *w, const float *normals)
     gather.routing = router.out;
     gather.x = take_rows(ROWS, COLS);
     gather.out = take_rows(capacity, COLS);
-    float *out = take<float>((size_t)capacity * COLS);
+    float *out = bench_take<float>((size_t)capacity * COLS);
     TRY(cuda_router_prepare());
     for (uint32_t rows : counts) {
         router.rows = rows;
@@ -354,9 +289,9 @@ static void bench_sampler(const float *normals)
                           {"sampler: top-k 40", 0.7f, 40, 0, 0, 2},
                           {"sampler: top-k 40, top-p 0.95", 0.7f, 40, 0.95f, 0, 2}};
     const uint32_t counts[] = {1, 16, DRAWS};
-    engine_draw *draws = take<engine_draw>(DRAWS);
-    engine_drawn *drawn = take<engine_drawn>(DRAWS);
-    void *scratch = take<uint8_t>(cuda_sampler_bytes(VOCAB, DRAWS, DRAWS));
+    engine_draw *draws = bench_take<engine_draw>(DRAWS);
+    engine_drawn *drawn = bench_take<engine_drawn>(DRAWS);
+    void *scratch = bench_take<uint8_t>(cuda_sampler_bytes(VOCAB, DRAWS, DRAWS));
     for (uint32_t rows : counts) {
         for (const kind &k : kinds) {
             std::vector<engine_draw> d(rows);
@@ -405,7 +340,7 @@ int main(void)
         h[i] = take_normals((size_t)ROWS * COLS, 3 + i);
     }
     TRY(cudaDeviceSynchronize());
-    measure_rate(normals, big * sizeof(float));
+    measure_rate(normals, big * sizeof(float), (uint32_t)device.multiProcessorCount);
     bench_rows(h, w);
     bench_experts(h, w, normals);
     bench_sampler(normals);

@@ -53,6 +53,7 @@ pv_status engine_backend_options_resolve(engine_backend_options *out, const engi
     } ranges[] = {
         {"max_rows", o.max_rows, ROWS_MAX},
         {"threads", o.threads, THREADS_MAX},
+        {"gpu_count", o.gpu_count, ENGINE_GPUS_MAX},
         {"kv_pages", o.kv_pages, (uint64_t)UINT32_MAX - 1},
         {"precision", o.precision, ENGINE_PRECISION_F32},
         {"kv_type", o.kv_type, ENGINE_KV_F32},

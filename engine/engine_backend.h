@@ -36,6 +36,8 @@ extern "C" {
 
 enum { ENGINE_PAGE_TOKENS = 64 }; /* tokens a KV page holds, over all layers */
 
+enum { ENGINE_GPUS_MAX = 8 }; /* that one model is spread over */
+
 /* How products are computed. Sums are float32 in every case. */
 typedef enum engine_precision {
     /* As fast as the bound of 2e-2 for bf16 and fp8 weights allows. Where the hardware multiplies bf16, activations are
@@ -85,7 +87,12 @@ typedef struct engine_backend_options { /* zero = default for every field */
     uint32_t threads; /* cpu: 0 = one for each processor this process may run on */
     bool unpinned;    /* cpu: leave the threads to the system's scheduler */
     engine_isa isa;   /* cpu: at most; more than there is: PV_E_UNSUPPORTED */
-    uint32_t ordinal; /* cuda: which GPU */
+    uint32_t ordinal; /* cuda: which GPU, unless gpu_count says more */
+
+    /* cuda: the GPUs that the model is spread over (engine_shard.h), by number; 0: one, `ordinal`. The same number
+     * gpu_count times: the parts take turns on that one GPU, which is for tests. */
+    uint32_t gpu_count;
+    uint32_t gpus[ENGINE_GPUS_MAX];
 } engine_backend_options;
 
 typedef struct engine_memory { /* bytes */
@@ -98,6 +105,9 @@ typedef struct engine_memory { /* bytes */
     uint64_t device_total;     /* memory of the GPU; 0 on cpu */
     uint64_t device_free;      /* of it, free now */
     uint32_t kv_pages;
+
+    /* GPUs that hold a part of the model each; all figures are of one of them, the one that has least left. 0, 1: one. */
+    uint32_t gpus;
 
     /* By which GPU and which kernels it is served: "NVIDIA H100, fast kernels (sm_90a)", or "..., generic kernels, since
      * ...". "" on cpu. */

@@ -19,7 +19,8 @@ extern "C" {
 
 /* A row-major matrix, rows x cols; a vector is one row. data NULL: the model has no such tensor.
  * A matrix maps x[cols] to y[rows]. dtype is BF16, F16, F32, or F8_E4M3 (then scale is set, and the value at (r, c)
- * is data[r][c] * scale[(r / block_rows) * scale_cols + c / block_cols]). data is aligned to its dtype. */
+ * is data[r][c] * scale[(r / block_rows) * scale_cols + c / block_cols]). data is aligned to its dtype.
+ * pitch and scale_pitch: 0, except where the view is some columns of a wider matrix (engine_shard.h). */
 typedef struct engine_view {
     const void *data;
     engine_dtype dtype;
@@ -31,6 +32,8 @@ typedef struct engine_view {
     uint32_t scale_cols;
     uint32_t block_rows; /* 0 unless FP8 */
     uint32_t block_cols;
+    uint32_t pitch;       /* numbers from a row to the next; 0: cols             */
+    uint32_t scale_pitch; /* scales from a row of the grid to the next; 0: scale_cols */
 } engine_view;
 
 typedef struct engine_mlp { /* y = down( silu(gate x) * (up x) )       */

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { REFUSALS_MAX = 3 }; /* proofs that the judge may refuse before the theorem is given up */
-
 static char *sentence(const char *fmt, ...) PV_PRINTF(1, 2);
 
 static char *sentence(const char *fmt, ...)
@@ -39,7 +37,7 @@ void attempt_release(attempt *a)
 
 /* ---- what cannot be tried ---- */
 
-static char *why_skip(const theorem *t)
+char *attempt_why_skip(const theorem *t)
 {
     if (t->hole_count == 0) {
         return sentence("has no `sorry`: nothing to prove (`prover verify` checks a proof)");
@@ -166,7 +164,7 @@ static search_state run_hunt(hunt *h)
     return state;
 }
 
-static void add_stats(search_stats *sum, const search_stats *one)
+void attempt_add_stats(search_stats *sum, const search_stats *one)
 {
     sum->nodes += one->nodes;
     sum->edges += one->edges;
@@ -190,7 +188,7 @@ static void end_hunt(hunt *h, attempt *out)
     if (h->run != NULL) {
         search_stats stats;
         search_stats_of(h->run, &stats);
-        add_stats(&out->stats, &stats);
+        attempt_add_stats(&out->stats, &stats);
         search_cancel(h->run);
         while (search_in_flight(h->run) > 0 || !lean_verifier_idle(&h->verifier)) {
             session_round(h->s);
@@ -206,15 +204,15 @@ static void end_hunt(hunt *h, attempt *out)
     }
 }
 
-static char *why_not_proved(const hunt *h, search_state state)
+char *attempt_why_not(const search_run *run)
 {
-    switch (state) {
+    switch (search_state_of(run)) {
     case SEARCH_EXHAUSTED:
         return sentence("the search is exhausted: no tactic of the policy leads further");
     case SEARCH_BUDGET:
-        return sentence("the budget of %s is spent", search_budget_spent(h->run));
+        return sentence("the budget of %s is spent", search_budget_spent(run));
     case SEARCH_BROKEN:
-        return sentence("the search broke off: %s", search_failure(h->run)->msg);
+        return sentence("the search broke off: %s", search_failure(run)->msg);
     default:
         return sentence("the search was stopped");
     }
@@ -278,22 +276,21 @@ static pv_status fill_hole(hunt *h, const fill_list *done, attempt *out, pv_erro
 {
     pv_status status = start_hunt(h, err);
     bool accepted = false;
-    search_state state = SEARCH_RUNNING;
-    for (int refusals = 0; status == PV_OK && !accepted && refusals < REFUSALS_MAX; refusals++) {
-        state = run_hunt(h);
-        if (state != SEARCH_PROVED) {
+    for (int refusals = 0; status == PV_OK && !accepted && refusals < ATTEMPT_REFUSALS_MAX;
+         refusals++) {
+        if (run_hunt(h) != SEARCH_PROVED) {
             break;
         }
         status = settle(h, done, out, &accepted, err);
         if (status == PV_OK && !accepted) {
-            state = search_reject_proof(h->run);
+            search_reject_proof(h->run);
         }
     }
     if (status == PV_OK && h->verifier.failure.status != PV_OK) {
         status = pv_fail(err, h->verifier.failure.status, "%s", h->verifier.failure.msg);
     }
     if (status == PV_OK && !accepted && out->verdict.reason == NULL) {
-        out->why = why_not_proved(h, state);
+        out->why = attempt_why_not(h->run);
     }
     if (h->run != NULL && h->s->opt->tree) {
         pv_free(out->tree);
@@ -324,7 +321,7 @@ pv_status attempt_theorem(session *s, const source *src, const theorem *t, fill_
     memset(out, 0, sizeof *out);
     uint64_t start = pv_clock_ms();
     out->end = ATTEMPT_SKIPPED;
-    out->why = why_skip(t);
+    out->why = attempt_why_skip(t);
     if (out->why != NULL) {
         return PV_OK;
     }

@@ -37,4 +37,14 @@ PV_NODISCARD pv_status attempt_theorem(session *s, const source *src, const theo
                                        fill_list *done, attempt *out, pv_error *err);
 void attempt_release(attempt *a);
 
+/* Parts of it for those who run attempts side by side (bench_item.c). Sentences for people: why a theorem is not tried (NULL: it is), and
+ * why a search that is over has no proof; the caller frees. */
+char *attempt_why_skip(const theorem *t);
+char *attempt_why_not(const search_run *run);
+void attempt_add_stats(search_stats *sum, const search_stats *one);
+
+enum {
+    ATTEMPT_REFUSALS_MAX = 3
+}; /* proofs that the judge may refuse before the theorem is given up */
+
 #endif

@@ -80,13 +80,13 @@ static json_t *json_device(const device_answer *a)
     if (a->why_not.status != PV_OK) {
         return json_pack("{s:s,s:b,s:s}", "device", a->name, "runs", 0, "why", a->why_not.msg);
     }
-    return json_pack("{s:s,s:b,s:n,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "device", a->name, "runs",
-                     1, "why", "served_by", m->served_by, "weights_mapped",
-                     (json_int_t)m->weights_mapped, "weights_copied", (json_int_t)m->weights_copied,
-                     "kv_pages", (json_int_t)m->kv_pages, "kv_page_bytes", (json_int_t)m->kv_page,
-                     "kv_bytes", (json_int_t)m->kv, "scratch", (json_int_t)m->scratch,
-                     "device_total", (json_int_t)m->device_total, "device_free",
-                     (json_int_t)m->device_free);
+    return json_pack("{s:s,s:b,s:n,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "device", a->name,
+                     "runs", 1, "why", "served_by", m->served_by, "gpus", (json_int_t)m->gpus,
+                     "weights_mapped", (json_int_t)m->weights_mapped, "weights_copied",
+                     (json_int_t)m->weights_copied, "kv_pages", (json_int_t)m->kv_pages,
+                     "kv_page_bytes", (json_int_t)m->kv_page, "kv_bytes", (json_int_t)m->kv,
+                     "scratch", (json_int_t)m->scratch, "device_total", (json_int_t)m->device_total,
+                     "device_free", (json_int_t)m->device_free);
 }
 
 /* The first device's answer is also the row's own. */

@@ -2,6 +2,7 @@
 
 #include "pv_log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,8 @@ static const double GIB = 1024.0 * 1024 * 1024;
 
 /* A GPU is fast with many rows: as many sequences as four states of 64 candidates make, prompts in long chunks. */
 enum { GPU_ROWS = 1024, GPU_SEQUENCES = 256, GPU_ORDINAL_MAX = 1023 };
+
+static const char gpu_word[] = "cuda";
 
 /* A cache below this is of no use in a search. */
 enum { CONTEXT_AT_LEAST = 4096 };
@@ -23,31 +26,49 @@ device_table device_built(void)
 
 /* ---- the words of --device ---- */
 
-static bool read_ordinal(const char *name, uint32_t *out)
+/* A number of a GPU, and what follows it. */
+static const char *read_gpu(const char *digits, uint32_t *out)
 {
-    const char *digits = name + strlen("cuda");
-    *out = 0;
-    if (*digits == '\0') {
-        return true;
-    }
-    digits++;
-    size_t n = strlen(digits);
-    if (digits[-1] != ':' || n == 0 || n > 4 || strspn(digits, "0123456789") != n) {
-        return false;
+    size_t n = strspn(digits, "0123456789");
+    if (n == 0 || n > 4) {
+        return NULL;
     }
     *out = (uint32_t)strtoul(digits, NULL, 10);
-    return *out <= GPU_ORDINAL_MAX;
+    return *out <= GPU_ORDINAL_MAX ? digits + n : NULL;
+}
+
+/* "cuda:0,1,2". No numbers: none are read. */
+static bool read_gpus(const char *name, engine_backend_options *out)
+{
+    const char *at = name + strlen(gpu_word);
+    out->gpu_count = 0;
+    if (*at == '\0') {
+        return true;
+    }
+    for (char before = ':'; at != NULL && *at == before; before = ',') {
+        if (out->gpu_count == ENGINE_GPUS_MAX) {
+            return false;
+        }
+        at = read_gpu(at + 1, &out->gpus[out->gpu_count++]);
+    }
+    return at != NULL && *at == '\0' && out->gpu_count != 0;
+}
+
+static bool is_gpu(const char *name)
+{
+    return strncmp(name, gpu_word, strlen(gpu_word)) == 0;
 }
 
 pv_status device_check(const options *opt, pv_error *err)
 {
-    uint32_t ordinal;
+    engine_backend_options ignored = {0};
     bool known = strcmp(opt->device, "auto") == 0 || strcmp(opt->device, "cpu") == 0 ||
-                 (strncmp(opt->device, "cuda", 4) == 0 && read_ordinal(opt->device, &ordinal));
+                 (is_gpu(opt->device) && read_gpus(opt->device, &ignored));
     return known ? PV_OK
                  : pv_fail(err, PV_E_INVALID,
-                           "--device %s: the devices are auto, cpu, cuda, and cuda:N for GPU N",
-                           opt->device);
+                           "--device %s: the devices are auto, cpu, cuda, cuda:N for GPU N, and "
+                           "cuda:N,M,... for up to %d GPUs that hold a part of the model each",
+                           opt->device, ENGINE_GPUS_MAX);
 }
 
 /* ---- the cache ---- */
@@ -94,10 +115,14 @@ static uint64_t left_for_cache(const engine_memory *one)
 
 static pv_status does_not_fit(const engine_memory *one, uint64_t pages, pv_error *err)
 {
+    char where[48] = "one GPU";
+    if (one->gpus > 1) {
+        (void)snprintf(where, sizeof where, "%u GPUs, a part on each", one->gpus);
+    }
     return pv_fail(err, PV_E_LIMIT,
-                   "the model does not fit: %.2f GiB of weights, %.2f GiB of scratch, and %.2f GiB "
-                   "for %llu pages of cache; the GPU has %.2f GiB, %.2f of them free",
-                   (double)one->weights_copied / GIB, (double)one->scratch / GIB,
+                   "the model does not fit on %s: %.2f GiB of weights, %.2f GiB of scratch, and "
+                   "%.2f GiB for %llu pages of cache; the GPU has %.2f GiB, %.2f of them free",
+                   where, (double)one->weights_copied / GIB, (double)one->scratch / GIB,
                    (double)(pages * one->kv_page) / GIB, (unsigned long long)pages,
                    (double)one->device_total / GIB, (double)one->device_free / GIB);
 }
@@ -152,16 +177,40 @@ static pv_status plan_pages(device_plan *p, const options *opt, const engine_mod
     return status == PV_OK ? p->backend->plan(&p->memory, &model->weights, o, err) : status;
 }
 
+/* "cuda" without numbers: on as few GPUs as hold the model, 0, 0 and 1, 0 to 3, 0 to 7. Where there are no more of them,
+ * what is said is that it did not fit on those before. */
+static pv_status plan_on_gpus(device_plan *p, const options *opt, const engine_model *model,
+                              pv_error *err)
+{
+    engine_backend_options *o = &p->engine.backend;
+    pv_status status = plan_pages(p, opt, model, err);
+    for (uint32_t n = 2; status == PV_E_LIMIT && n <= ENGINE_GPUS_MAX; n *= 2) {
+        pv_error more = {0};
+        for (o->gpu_count = 0; o->gpu_count < n; o->gpu_count++) {
+            o->gpus[o->gpu_count] = o->gpu_count;
+        }
+        pv_status next = plan_pages(p, opt, model, &more);
+        if (next != PV_OK && next != PV_E_LIMIT) {
+            break;
+        }
+        status = next;
+        if (err != NULL) {
+            *err = more;
+        }
+    }
+    return status;
+}
+
 pv_status device_plan_on(device_plan *out, const device_table *table, const char *name,
                          const options *opt, const engine_model *model, pv_error *err)
 {
     device_plan p = {.backend = table->cpu};
     p.engine.backend.threads = (uint32_t)opt->threads;
-    if (strncmp(name, "cuda", 4) == 0) {
+    if (is_gpu(name)) {
         p.backend = table->cuda;
         p.engine.backend.max_rows = GPU_ROWS;
         p.engine.backend.max_logit_rows = GPU_SEQUENCES;
-        (void)read_ordinal(name, &p.engine.backend.ordinal);
+        (void)read_gpus(name, &p.engine.backend);
     }
     if (p.backend == NULL) {
         return pv_fail(err, PV_E_UNSUPPORTED,
@@ -169,7 +218,8 @@ pv_status device_plan_on(device_plan *out, const device_table *table, const char
                        "Toolkit is, with -DPROVER_CUDA=ON",
                        name);
     }
-    pv_status status = plan_pages(&p, opt, model, err);
+    pv_status status = strcmp(name, gpu_word) == 0 ? plan_on_gpus(&p, opt, model, err)
+                                                   : plan_pages(&p, opt, model, err);
     if (status == PV_OK) {
         *out = p;
     }
@@ -181,6 +231,9 @@ void device_plan_text(const device_plan *plan, pv_buf *out)
     const engine_memory *m = &plan->memory;
     if (m->served_by[0] != '\0') {
         pv_buf_printf(out, "%s: ", m->served_by);
+    }
+    if (m->gpus > 1) {
+        pv_buf_printf(out, "on each ");
     }
     bool copied = m->weights_copied > 0;
     pv_buf_printf(out, "%.2f GiB of weights%s, %.2f GiB for %u pages of cache (%llu tokens), ",

@@ -4,7 +4,8 @@
  *     status = device_choose(&plan, opt, model, &err);
  *     status = engine_open(&e, model, plan.backend, &plan.engine, &err);
  *
- * On a GPU the cache takes what weights and scratch leave, up to a whole context for each sequence that may decode. */
+ * On a GPU the cache takes what weights and scratch leave, up to a whole context for each sequence that may decode. On
+ * several, each holds a part of the model, and the figures are of the one that has least left. */
 #ifndef DEVICE_H
 #define DEVICE_H
 

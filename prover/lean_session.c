@@ -143,7 +143,7 @@ static char *copy_or_null(const char *text)
     return text == NULL ? NULL : pv_strdup(text);
 }
 
-static void copy_judgement(verdict *out, const lean_judgement *from)
+void verdict_copy(verdict *out, const lean_judgement *from)
 {
     out->level = from->level;
     out->reason = copy_or_null(from->reason);
@@ -168,7 +168,7 @@ static void on_judged(void *user, const lean_judgement *judgement, const pv_erro
     if (failure != NULL) {
         answer->failure = *failure;
     } else {
-        copy_judgement(&answer->verdict, judgement);
+        verdict_copy(&answer->verdict, judgement);
     }
     answer->done = true;
 }

@@ -42,6 +42,7 @@ pv_status model_place_find(model_place *out, const char *given, pv_error *err)
     } else if (place.shipped != NULL && has_config(place.shipped)) {
         dir = place.shipped;
         place.from = "shipped with prover";
+        place.is_shipped = true;
     }
     place.dir = dir == NULL ? NULL : pv_strdup(dir);
     if (place.shipped == NULL || (dir != NULL && place.dir == NULL)) {

@@ -5,9 +5,12 @@
 
 #include "pv_error.h"
 
+#include <stdbool.h>
+
 typedef struct model_place { /* {0}: not looked for; released by model_place_release() */
     char *dir;               /* a checkpoint folder; NULL: no model is there                      */
     const char *from;        /* "--model", "PROVER_MODEL", or "shipped with prover"; static       */
+    bool is_shipped;         /* it is the one that ships with the program                         */
     char *shipped;           /* where the shipped one would be                                    */
 } model_place;
 

@@ -3,17 +3,20 @@
 #include "device.h"
 #include "engine_detokenizer.h"
 #include "engine_thread.h"
-#include "fixed_policy.h"
+#include "policy_prompt.h"
 #include "prompt.h"
 #include "prover_json.h"
 #include "pv_hash.h"
 #include "pv_mem.h"
-#include "search.h"
+#include "sample_set.h"
+#include "search_portfolio.h"
 
 #include <string.h>
 
-/* Of a closing tactic: less than any tactic that the model means. It ends a state or fails, so its weight orders nothing else. */
-static const double CLOSER_LOGPROB = -30;
+/* What the portfolio's tactics lose beside a model's: they are tried behind what the model means, and before its unlikely words. */
+static const double PORTFOLIO_BEHIND = 4;
+
+enum { PORTFOLIO_WANTED = 48 };
 
 struct model_policy {
     const options *opt;
@@ -28,12 +31,6 @@ struct model_policy {
     struct request *requests;
 };
 
-typedef struct sample {
-    char *tactic;
-    double logprob;
-    uint32_t tokens;
-} sample;
-
 /* One question of the search, until all its samples are there. */
 typedef struct request {
     struct request *next;
@@ -41,46 +38,11 @@ typedef struct request {
     search_run *run;
     uint64_t ticket, id;
     uint32_t missing;
-    uint32_t wasted; /* tokens of samples that gave no tactic */
-    sample *samples;
-    size_t count;
-    fixed_policy closers; /* tried behind the model's tactics; empty but for the mixed policy */
+    sample_set samples;
     pv_error failure;
 } request;
 
 /* ---- prompts ---- */
-
-static void put_goals(const search_policy_request *q, pv_buf *out)
-{
-    for (size_t i = 0; i < q->goal_count; i++) {
-        pv_buf_puts(out, i > 0 ? "\n\n" : "");
-        pv_buf_puts(out, q->goals[i]);
-    }
-}
-
-/* The statement up to its last `sorry`, and the path's tactics as lines of the proof. */
-static void put_proof_so_far(const search_policy_request *q, pv_buf *out)
-{
-    const char *end = q->statement;
-    for (const char *at = q->statement; (at = strstr(at, "sorry")) != NULL; at++) {
-        end = at;
-    }
-    size_t n = end == q->statement ? strlen(q->statement) : (size_t)(end - q->statement);
-    while (n > 0 && strchr(" \t\r\n", q->statement[n - 1]) != NULL) {
-        n--;
-    }
-    pv_buf_append(out, q->statement, n);
-    pv_buf_putc(out, '\n');
-    for (size_t i = 0; i < q->path_count; i++) {
-        for (const char *line = q->path[i]; *line != '\0';) {
-            size_t k = strcspn(line, "\n");
-            pv_buf_puts(out, "  ");
-            pv_buf_append(out, line, k);
-            pv_buf_putc(out, '\n');
-            line += k + (line[k] == '\n');
-        }
-    }
-}
 
 static pv_status encode_text(model_policy *p, const pv_buf *text, engine_tokens *out, pv_error *err)
 {
@@ -90,16 +52,22 @@ static pv_status encode_text(model_policy *p, const pv_buf *text, engine_tokens 
     return engine_encode(p->encoder, pv_buf_text(text), text->len, 0, out, err);
 }
 
+static pv_status render(model_policy *p, const char *template_name, const pv_buf *text,
+                        engine_tokens *out, pv_error *err)
+{
+    if (!pv_buf_ok(text)) {
+        return pv_fail(err, PV_E_NOMEM, "out of memory");
+    }
+    return prompt_render(p->model, p->encoder, template_name, pv_buf_text(text), text->len, out,
+                         err);
+}
+
 static pv_status state_prompt(model_policy *p, const search_policy_request *q, engine_tokens *out,
                               pv_error *err)
 {
     pv_buf text = {0};
-    pv_buf_puts(&text, p->format.before);
-    put_goals(q, &text);
-    pv_buf_puts(&text, p->format.after);
-    pv_status status = pv_buf_ok(&text) ? prompt_render(p->model, p->encoder, "raw",
-                                                        pv_buf_text(&text), text.len, out, err)
-                                        : pv_fail(err, PV_E_NOMEM, "out of memory");
+    policy_prompt_state(&p->format, q, &text);
+    pv_status status = render(p, "raw", &text, out, err);
     pv_buf_release(&text);
     return status;
 }
@@ -108,12 +76,9 @@ static pv_status proof_prompt(model_policy *p, const search_policy_request *q, e
                               pv_error *err)
 {
     pv_buf text = {0}, answer = {0};
-    pv_buf_printf(&text, "%s\n\n%s", p->header, q->statement);
-    pv_buf_printf(&answer, "```lean4\n%s\n\n", p->header);
-    put_proof_so_far(q, &answer);
-    pv_status status = pv_buf_ok(&text) ? prompt_render(p->model, p->encoder, "prover-v2-noncot",
-                                                        pv_buf_text(&text), text.len, out, err)
-                                        : pv_fail(err, PV_E_NOMEM, "out of memory");
+    policy_prompt_question(p->header, q, &text);
+    policy_prompt_answer(p->header, q, &answer);
+    pv_status status = render(p, "prover-v2-noncot", &text, out, err);
     if (status == PV_OK) {
         status = encode_text(p, &answer, out, err);
     }
@@ -132,74 +97,28 @@ static void request_free(request *r)
             break;
         }
     }
-    for (size_t i = 0; i < r->count; i++) {
-        pv_free(r->samples[i].tactic);
-    }
-    pv_free(r->samples);
-    fixed_policy_release(&r->closers);
+    sample_set_release(&r->samples);
     pv_free(r);
 }
 
-/* Tokens that gave no tactic are paid for too: they come as an empty candidate, which the search counts and does not try. */
 static void deliver(request *r)
 {
-    search_candidate *candidates = pv_calloc(r->count + r->closers.count + 1, sizeof *candidates);
-    size_t n = 0;
-    if (candidates == NULL) {
-        pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
-    } else {
-        for (; n < r->count; n++) {
-            const sample *s = &r->samples[n];
-            candidates[n] = (search_candidate){s->tactic, s->logprob, s->tokens};
-        }
-        for (size_t i = 0; i < r->closers.count; i++) {
-            candidates[n++] = (search_candidate){r->closers.tactics[i], CLOSER_LOGPROB, 0};
-        }
-        candidates[n++] = (search_candidate){"", 0, r->wasted};
-    }
-    search_run *run = r->run;
-    uint64_t ticket = r->ticket;
-    pv_error failure = r->failure;
-    search_deliver_candidates(run, ticket, candidates, n,
-                              failure.status == PV_OK ? NULL : &failure);
-    pv_free(candidates);
+    request taken = *r;
+    r->samples = (sample_set){0};
     request_free(r);
+    sample_set_deliver(&taken.samples, taken.run, taken.ticket, &taken.failure);
+    sample_set_release(&taken.samples);
 }
 
-/* The sample's text as a tactic: blanks around it go; NULL when nothing is left or memory is short. */
-static char *tactic_of(const engine_result *result)
-{
-    const char *text = result->text;
-    size_t n = result->text_len;
-    while (n > 0 && strchr(" \t\r\n", text[0]) != NULL) {
-        text++;
-        n--;
-    }
-    while (n > 0 && strchr(" \t\r\n", text[n - 1]) != NULL) {
-        n--;
-    }
-    return n == 0 ? NULL : pv_strndup(text, n);
-}
-
-/* Keeps a sample; one that says what another said adds only its cost. */
 static void keep(request *r, const engine_result *result)
 {
-    char *tactic = tactic_of(result);
     double logprob = 0;
     for (size_t i = 0; i < result->token_count; i++) {
         logprob += (double)result->logprobs[i];
     }
-    for (size_t i = 0; tactic != NULL && i < r->count; i++) {
-        if (strcmp(r->samples[i].tactic, tactic) == 0) {
-            r->samples[i].tokens += (uint32_t)result->token_count;
-            r->samples[i].logprob =
-                logprob > r->samples[i].logprob ? logprob : r->samples[i].logprob;
-            pv_free(tactic);
-            return;
-        }
-    }
-    if (tactic != NULL) {
-        r->samples[r->count++] = (sample){tactic, logprob, (uint32_t)result->token_count};
+    if (!sample_set_add(&r->samples, result->text, result->text_len, logprob,
+                        (uint32_t)result->token_count)) {
+        pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
     }
 }
 
@@ -211,8 +130,8 @@ static void on_done(void *user, const engine_result *result)
     } else if (result->finish != ENGINE_FINISH_CANCELLED &&
                result->finish != ENGINE_FINISH_LENGTH) {
         keep(r, result);
-    } else {
-        r->wasted += (uint32_t)result->token_count; /* cut at the length limit: no tactic */
+    } else { /* cut at the length limit: no tactic */
+        sample_set_waste(&r->samples, (uint32_t)result->token_count, true);
     }
     if (--r->missing == 0) {
         deliver(r);
@@ -225,11 +144,6 @@ static request *request_new(model_policy *owner, const search_policy_request *q)
 {
     request *r = pv_calloc(1, sizeof *r);
     if (r == NULL) {
-        return NULL;
-    }
-    r->samples = pv_calloc(q->wanted + 1, sizeof *r->samples);
-    if (r->samples == NULL) {
-        pv_free(r);
         return NULL;
     }
     r->owner = owner;
@@ -261,15 +175,28 @@ static pv_status submit(model_policy *p, const search_policy_request *q, request
     return engine_thread_submit(p->thread, &wanted, &r->id, err);
 }
 
+/* Adds the portfolio's candidate to the samples; one that the model says too keeps the larger of the two log-probabilities. */
+static void take_portfolio(void *user, const search_candidate *c)
+{
+    request *r = user;
+    if (!sample_set_add(&r->samples, c->tactic, strlen(c->tactic), c->logprob - PORTFOLIO_BEHIND,
+                        0)) {
+        pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
+    }
+}
+
 static pv_status ask(model_policy *p, const search_policy_request *q, bool mixed, pv_error *err)
 {
     engine_tokens prompt = {0};
     pv_status status = p->format.kind == PROVER_JSON_STATE ? state_prompt(p, q, &prompt, err)
                                                            : proof_prompt(p, q, &prompt, err);
     request *r = status == PV_OK ? request_new(p, q) : NULL;
-    bool whole = r != NULL && (!mixed || fixed_policy_add_cheap(&r->closers, q->goals[0]));
-    if (status == PV_OK && !whole) {
+    if (status == PV_OK && r == NULL) {
         status = pv_fail(err, PV_E_NOMEM, "out of memory");
+    }
+    if (status == PV_OK && mixed) {
+        const char *goal = q->goal_count > 0 ? q->goals[0] : "";
+        status = search_portfolio_each(goal, PORTFOLIO_WANTED, take_portfolio, r, err);
     }
     if (status == PV_OK) {
         status = submit(p, q, r, &prompt, err);
@@ -291,16 +218,27 @@ static pv_status propose_mixed(void *self, const search_policy_request *q, pv_er
     return ask(self, q, true, err);
 }
 
-static void cancel(void *self, uint64_t ticket)
+static void cancel(void *self, search_run *run, uint64_t ticket)
 {
     model_policy *p = self;
     for (request *r = p->requests; r != NULL; r = r->next) {
-        if (r->ticket == ticket) {
+        if (r->run == run && r->ticket == ticket) {
             pv_status ignored = engine_thread_cancel(p->thread, r->id, ENGINE_ALL_SAMPLES, NULL);
             (void)ignored; /* not cancelled: it ends later, by itself */
             return;
         }
     }
+}
+
+const char *model_policy_prompt(const model_policy *p)
+{
+    return p->format.kind == PROVER_JSON_STATE ? "state" : "prover-v2-noncot, continued";
+}
+
+model_parts model_policy_parts(model_policy *p)
+{
+    model_parts parts = {p->model, p->encoder, p->thread};
+    return parts;
 }
 
 search_policy model_policy_table(model_policy *policy)

@@ -13,6 +13,7 @@
 #define MODEL_POLICY_H
 
 #include "engine.h"
+#include "engine_thread.h"
 #include "options.h"
 #include "search_policy.h"
 
@@ -20,13 +21,25 @@
 
 typedef struct model_policy model_policy;
 
-/* Opens the checkpoint `dir` and starts its engine. `header` is the user's imports, for the whole-proof prompt (copied).
+/* Opens the checkpoint `dir` and starts its engine. `header` is the user's imports, for the whole-proof prompt (copied);
+ * "" when each search's statement begins with its own.
  * Fails: as engine_model_open(), device_choose() and engine_open(), and PV_E_INVALID for a prover.json that makes no sense. */
 PV_NODISCARD pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *opt,
                                          const char *dir, const char *header, pv_error *err);
+/* How the model is asked, for records: "state", or "prover-v2-noncot, continued". Static. */
+const char *model_policy_prompt(const model_policy *policy);
+
+/* What it works with, for others that ask the same model; borrowed until the policy is closed. */
+typedef struct model_parts {
+    const engine_model *model;
+    engine_encoder *encoder;
+    engine_thread *thread;
+} model_parts;
+
+model_parts model_policy_parts(model_policy *policy);
 search_policy model_policy_table(model_policy *policy);
 
-/* The same with the closing tactics of search_portfolio_closers() behind the model's, at a low weight, in every state. */
+/* The same with the portfolio's tactics behind the model's in every state. */
 search_policy model_policy_mixed_table(model_policy *policy);
 
 /* Candidates that prover.json wants in each state; 0: it does not say. */

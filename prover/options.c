@@ -218,6 +218,62 @@ void options_release(options *opt)
     opt->arguments = NULL;
 }
 
+static void put_value(const options *opt, const option_row *row, pv_buf *out)
+{
+    const char *field = (const char *)opt + row->offset;
+    uint64_t count;
+    double number;
+    const char *text;
+    switch (row->kind) {
+    case FLAG:
+        pv_buf_puts(out, *(const bool *)field ? "true" : "false");
+        break;
+    case COUNT:
+        memcpy(&count, field, sizeof count);
+        pv_buf_printf(out, "%llu", (unsigned long long)count);
+        break;
+    case NUMBER:
+        memcpy(&number, field, sizeof number);
+        pv_buf_printf(out, "%.17g", number);
+        break;
+    default:
+        memcpy(&text, field, sizeof text);
+        pv_buf_puts(out, text);
+    }
+}
+
+static bool *given_of(options *opt, const option_row *row)
+{
+    return (bool *)((char *)opt + row->given);
+}
+
+void options_visit(const options *opt, options_on_value *on_value, void *user)
+{
+    for (size_t i = 0; i < ROW_COUNT; i++) {
+        const option_row *row = &rows[i];
+        if ((row->commands & opt->command) != 0 && row->kind != LIST) {
+            pv_buf value = {0};
+            put_value(opt, row, &value);
+            on_value(user, row->flag, pv_buf_text(&value), *given_of((options *)opt, row));
+            pv_buf_release(&value);
+        }
+    }
+}
+
+pv_status options_set(options *opt, const char *flag, const char *value, bool given, pv_error *err)
+{
+    const option_row *row = find_row(opt->command, flag, strlen(flag));
+    if (row == NULL || row->kind == LIST) {
+        return pv_fail(err, PV_E_INVALID, "unknown option %s", flag);
+    }
+    *given_of(opt, row) = given;
+    if (row->kind == FLAG) {
+        *(bool *)field_of(opt, row) = strcmp(value, "true") == 0;
+        return PV_OK;
+    }
+    return set_field(opt, row, value, err);
+}
+
 void options_help(int command, pv_buf *out)
 {
     enum { COLUMN = 30 };

@@ -17,9 +17,12 @@ enum {
     FOR_MODEL = 16,
     FOR_GENERATE = 32,
     FOR_VERIFY_DATA = 64,
+    FOR_BENCH = 128,
     FOR_DATA = FOR_GENERATE | FOR_VERIFY_DATA,
-    FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR | FOR_DATA,
-    FOR_ENGINE = FOR_PROVE | FOR_COMPLETE | FOR_GENERATE,
+    FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR | FOR_DATA | FOR_BENCH,
+    FOR_ENGINE = FOR_PROVE | FOR_COMPLETE | FOR_GENERATE | FOR_BENCH,
+    FOR_SEARCH = FOR_PROVE | FOR_GENERATE | FOR_BENCH,
+    FOR_JUDGED = FOR_PROVE | FOR_VERIFY | FOR_VERIFY_DATA | FOR_BENCH,
     FOR_DEVICE = FOR_ENGINE | FOR_MODEL,
     FOR_ALL = FOR_LEAN | FOR_COMPLETE | FOR_MODEL,
 };
@@ -35,8 +38,8 @@ enum {
       "use the npm Lean even when an official toolchain is there")                                 \
     X(FOR_LEAN, FLAG, no_sandbox, "--no-sandbox", NULL, "", 0, 0,                                  \
       "run Lean without bubblewrap (tactics are untrusted code)")                                  \
-    X(FOR_PROVE | FOR_VERIFY | FOR_DATA, TEXT, header, "--header", "TEXT|@FILE", "", 0, 0,         \
-      "imports and commands that the text stands on")                                              \
+    X(FOR_PROVE | FOR_VERIFY | FOR_DATA | FOR_BENCH, TEXT, header, "--header", "TEXT|@FILE", "",   \
+      0, 0, "imports and commands that the text stands on")                                        \
     X(FOR_GENERATE, TEXT, output, "-o", "OUT.jsonl", "", 0, 0,                                     \
       "the file that rows are appended to; what is there already is not done again")               \
     X(FOR_GENERATE, FLAG, list, "--list", NULL, "", 0, 0,                                          \
@@ -53,11 +56,34 @@ enum {
       "mutants of one theorem, chosen by --seed (0: all)")                                         \
     X(FOR_GENERATE, LIST, exclude, "--exclude", "FILE.jsonl", "", 0, 0,                            \
       "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
-    X(FOR_GENERATE, TEXT, shard, "--shard", "I/N", "0/1", 0, 0,                                    \
+    X(FOR_BENCH, TEXT, store, "--store", "PATH", "", 0, 0,                                         \
+      "the SQLite file that runs are kept in (default: $XDG_DATA_HOME/prover/runs.sqlite)")        \
+    X(FOR_BENCH, FLAG, resume, "--resume", NULL, "", 0, 0,                                         \
+      "go on with a run, or join it: the one that is named, else the latest")                      \
+    X(FOR_BENCH, COUNT, passes, "--pass", "N", "1", 1, 1e6,                                        \
+      "attempts at each problem, each with a seed of its own; pass@k for k up to N")               \
+    X(FOR_BENCH, TEXT, split, "--split", "NAME", "", 0, 0, "only problems of this split")          \
+    X(FOR_BENCH, TEXT, filter, "--filter", "GLOB", "", 0, 0,                                       \
+      "only problems whose name matches (*, ?, [...])")                                            \
+    X(FOR_BENCH, TEXT, budget, "--budget", "LIST", "wall=60,nodes=100000", 0, 0,                   \
+      "of one attempt: wall=SECONDS,nodes=N,lean=SECONDS,tokens=N; what is left out has no limit") \
+    X(FOR_BENCH, TEXT, mode, "--mode", "step|whole|whole-cot", "step", 0, 0,                       \
+      "step: search; whole: whole proofs first, cut at their first error and searched on from")    \
+    X(FOR_BENCH, TEXT, proofs, "--proofs", "FILE.jsonl", "", 0, 0,                                 \
+      "whole proofs that were written before, with `name` and `code` (instead of a model)")        \
+    X(FOR_BENCH, COUNT, whole_samples, "--whole-samples", "N", "4", 1, 10000,                      \
+      "whole proofs in each round of an attempt")                                                  \
+    X(FOR_BENCH, COUNT, whole_rounds, "--whole-rounds", "N", "1", 1, 1e6,                          \
+      "rounds: each after the first goes on from the beginning that promises most (RMaxTS)")       \
+    X(FOR_BENCH, COUNT, whole_tokens, "--whole-tokens", "N", "8192", 1, 1e7,                       \
+      "tokens of one whole proof")                                                                 \
+    X(FOR_BENCH, COUNT, parallel, "--parallel", "N", "0", 0, 4096,                                 \
+      "problems that are worked on at a time (0: one for each Lean process)")                      \
+    X(FOR_GENERATE | FOR_BENCH, TEXT, shard, "--shard", "I/N", "0/1", 0, 0,                        \
       "only the I-th (from 0) of N parts of the statements")                                       \
     X(FOR_GENERATE, COUNT, limit, "--limit", "N", "0", 0, 1e12,                                    \
       "end after so many statements (0: no limit)")                                                \
-    X(FOR_GENERATE, NUMBER, minutes, "--minutes", "M", "0", 0, 1e6,                                \
+    X(FOR_GENERATE | FOR_BENCH, NUMBER, minutes, "--minutes", "M", "0", 0, 1e6,                    \
       "end after so much time (0: no limit)")                                                      \
     X(FOR_GENERATE, COUNT, longest, "--longest", "BYTES", "500", 20, 1e6,                          \
       "statements above this are dropped")                                                         \
@@ -89,17 +115,45 @@ enum {
       "time inside Lean for each theorem, all workers together (0: no limit)")                     \
     X(FOR_PROVE | FOR_GENERATE, COUNT, tokens, "--tokens", "N", "0", 0, 1e15,                      \
       "model tokens for each theorem (0: no limit)")                                               \
-    X(FOR_PROVE | FOR_DATA, COUNT, workers, "--workers", "N", "0", 0, 256,                         \
+    X(FOR_PROVE | FOR_DATA | FOR_BENCH, COUNT, workers, "--workers", "N", "0", 0, 256,             \
       "Lean processes (0: by cores and memory)")                                                   \
     X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
       "seed of every choice")                                                                      \
-    X(FOR_PROVE | FOR_GENERATE, TEXT, policy, "--policy", "NAME", "", 0, 0,                        \
-      "where tactics come from: model, mixed, premises, portfolio (default: model where there is " \
-      "one)")                                                                                      \
-    X(FOR_PROVE | FOR_GENERATE, TEXT, premises, "--premises", "FILE.jsonl", "", 0, 0,              \
+    X(FOR_SEARCH, TEXT, policy, "--policy", "NAME", "", 0, 0,                                      \
+      "where tactics come from: mixed (default: the shipped model and the portfolio), model "      \
+      "(default with --model), http (with --url), premises, portfolio")                            \
+    X(FOR_SEARCH, TEXT, premises, "--premises", "FILE.jsonl", "", 0, 0,                            \
       "the lemmas that --policy premises proposes: rows with `name` and `statement`")              \
-    X(FOR_PROVE | FOR_GENERATE | FOR_DOCTOR, TEXT, model, "--model", "DIR", "", 0, 0,              \
+    X(FOR_SEARCH | FOR_DOCTOR, TEXT, model, "--model", "DIR", "", 0, 0,                            \
       "a checkpoint folder in Hugging Face layout (default: PROVER_MODEL, else the shipped one)")  \
+    X(FOR_SEARCH, TEXT, url, "--url", "URL", "", 0, 0,                                             \
+      "a server that speaks OpenAI's protocol, such as http://localhost:8000/v1")                  \
+    X(FOR_SEARCH, TEXT, server_model, "--server-model", "NAME", "", 0, 0,                          \
+      "the server's model (default: the only one that it has)")                                    \
+    X(FOR_SEARCH, TEXT, api, "--api", "completions|chat", "completions", 0, 0,                     \
+      "which of the server's interfaces is asked")                                                 \
+    X(FOR_SEARCH, TEXT, prompt, "--prompt", "NAME|FILE.json", "prover-v2-noncot", 0, 0,            \
+      "how the server's model is asked: prover-v2-noncot, state, or a prover.json")                \
+    X(FOR_SEARCH, TEXT, key_env, "--key-env", "NAME", "", 0, 0,                                    \
+      "the environment variable that holds the server's key (default: none is sent)")              \
+    X(FOR_SEARCH, COUNT, in_flight, "--in-flight", "N", "64", 1, 4096,                             \
+      "requests to the server at the same time")                                                   \
+    X(FOR_SEARCH, NUMBER, rate, "--rate", "R", "0", 0, 1e6,                                        \
+      "requests to the server a second (0: no limit)")                                             \
+    X(FOR_SEARCH, COUNT, retries, "--retries", "N", "5", 0, 100,                                   \
+      "second tries of a request that failed")                                                     \
+    X(FOR_SEARCH, NUMBER, server_timeout, "--server-timeout", "SECONDS", "300", 0.1, 1e6,          \
+      "wall time of one request to the server")                                                    \
+    X(FOR_SEARCH, COUNT, choices, "--choices", "N", "0", 0, 10000,                                 \
+      "samples asked for in one request to the server (0: all of a state's)")                      \
+    X(FOR_SEARCH, FLAG, server_stream, "--stream", NULL, "", 0, 0,                                 \
+      "let the server send tokens as they come")                                                   \
+    X(FOR_SEARCH, FLAG, no_logprobs, "--no-logprobs", NULL, "", 0, 0,                              \
+      "do not ask the server for log-probabilities: candidates count by their share")              \
+    X(FOR_SEARCH, TEXT, body, "--body", "JSON", "", 0, 0,                                          \
+      "an object whose fields are put over those of every request (null: left out)")               \
+    X(FOR_SEARCH, TEXT, ca_file, "--ca-file", "FILE.pem", "", 0, 0,                                \
+      "certificates that may sign the server's (default: the system's)")                           \
     X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \
       "how the prompt is dressed: raw, chat, prover-v2-noncot, prover-v2-cot")                     \
     X(FOR_COMPLETE, COUNT, samples, "--samples", "N", "1", 1, 100000, "completions of the prompt") \
@@ -116,24 +170,23 @@ enum {
     X(FOR_COMPLETE, TEXT, stop, "--stop", "TEXT", "", 0, 0, "end a completion before this text")   \
     X(FOR_COMPLETE, FLAG, stream, "--stream", NULL, "", 0, 0,                                      \
       "print tokens as they come (one sample)")                                                    \
-    X(FOR_DEVICE, TEXT, device, "--device", "auto|cpu|cuda[:N]", "auto", 0, 0,                     \
-      "what computes; auto: a GPU where one answers and the model fits, else the CPU")             \
+    X(FOR_DEVICE, TEXT, device, "--device", "auto|cpu|cuda[:N,...]", "auto", 0, 0,                 \
+      "what computes; auto: a GPU where one answers and the model fits, else the CPU; several "    \
+      "numbers: a part of the model on each")                                                      \
     X(FOR_DEVICE, NUMBER, kv_memory, "--kv-memory", "GIB", "0", 0, 1e6,                            \
-      "cache of keys and values (0: what the GPU has left; on the CPU a context, or 256 MiB)")     \
+      "cache of keys and values, on each GPU (0: what it has left; CPU: a context, or 256 MiB)")   \
     X(FOR_DEVICE, COUNT, threads, "--threads", "N", "0", 0, 1024,                                  \
       "threads of the CPU backend (0: one for each core)")                                         \
-    X(FOR_PROVE | FOR_GENERATE, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1,                        \
-      "length normalisation of the score")                                                         \
-    X(FOR_PROVE, COUNT, width, "--width", "N", "64", 1, 10000,                                     \
+    X(FOR_SEARCH, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1, "length normalisation of the score") \
+    X(FOR_PROVE | FOR_BENCH, COUNT, width, "--width", "N", "64", 1, 10000,                         \
       "candidates asked for in each state (a model may say another default)")                      \
-    X(FOR_PROVE, COUNT, window, "--window", "N", "4", 1, 1024,                                     \
+    X(FOR_PROVE | FOR_BENCH, COUNT, window, "--window", "N", "4", 1, 1024,                         \
       "states expanded at the same time (part of what determines a search)")                       \
-    X(FOR_PROVE | FOR_GENERATE, COUNT, depth, "--depth", "N", "128", 1, 100000,                    \
-      "longest path of tactics")                                                                   \
-    X(FOR_PROVE | FOR_VERIFY | FOR_VERIFY_DATA, NUMBER, tactic_timeout, "--tactic-timeout",        \
-      "SECONDS", "10", 0.1, 1e6, "wall time of one tactic; Lean is killed past it")                \
-    X(FOR_PROVE | FOR_VERIFY | FOR_VERIFY_DATA, COUNT, heartbeats, "--heartbeats", "N", "200000",  \
-      0, 1e9, "Lean's maxHeartbeats for one tactic (0: no limit)")                                 \
+    X(FOR_SEARCH, COUNT, depth, "--depth", "N", "128", 1, 100000, "longest path of tactics")       \
+    X(FOR_JUDGED, NUMBER, tactic_timeout, "--tactic-timeout", "SECONDS", "10", 0.1, 1e6,           \
+      "wall time of one tactic; Lean is killed past it")                                           \
+    X(FOR_JUDGED, COUNT, heartbeats, "--heartbeats", "N", "200000", 0, 1e9,                        \
+      "Lean's maxHeartbeats for one tactic (0: no limit)")                                         \
     X(FOR_LEAN, NUMBER, memory, "--memory", "GIB", "4", 0.25, 4096,                                \
       "resident memory of one Lean process")                                                       \
     X(FOR_PROVE, TEXT, trace, "--trace", "FILE", "", 0, 0,                                         \
@@ -173,6 +226,15 @@ typedef struct options {
 PV_NODISCARD pv_status options_parse(options *out, int command, int argc, char **argv, int first,
                                      pv_error *err);
 void options_release(options *opt);
+
+/* Calls back for each option of opt->command but lists, in the table's order: its value as text ("true" or "false" for a flag), borrowed
+ * for the call, and whether it was given. */
+typedef void options_on_value(void *user, const char *flag, const char *value, bool given);
+void options_visit(const options *opt, options_on_value *on_value, void *user);
+
+/* Sets one option of opt->command to such a text, which is borrowed for as long as *opt lives. Fails: PV_E_INVALID. */
+PV_NODISCARD pv_status options_set(options *opt, const char *flag, const char *value, bool given,
+                                   pv_error *err);
 
 /* Appends the option list of `command`, one a line. */
 void options_help(int command, pv_buf *out);

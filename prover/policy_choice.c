@@ -14,6 +14,12 @@ static bool asks_for(const options *opt, const char *policy)
     return strcmp(opt->policy, policy) == 0;
 }
 
+static bool asks_for_server(const options *opt)
+{
+    return asks_for(opt, "http") ||
+           (opt->policy[0] == '\0' && opt->url[0] != '\0' && opt->model[0] == '\0');
+}
+
 static bool asks_for_model(const options *opt)
 {
     return asks_for(opt, "model") || asks_for(opt, "mixed");
@@ -39,12 +45,20 @@ pv_status policy_choice_check(const options *opt, pv_error *err)
                        "--policy premises and --premises FILE.jsonl go together: the file has the "
                        "lemmas, as `prover generate --list` writes them");
     }
+    if (opt->policy[0] == '\0' && opt->model[0] != '\0' && opt->url[0] != '\0') {
+        return pv_fail(err, PV_E_INVALID,
+                       "--model and --url are both given: say with --policy model or --policy http "
+                       "which proposes the tactics");
+    }
+    if (asks_for_server(opt)) {
+        return http_policy_check(opt, err);
+    }
     if (opt->policy[0] == '\0' || wants_premises(opt)) {
         return device_check(opt, err);
     }
     if (!asks_for(opt, "portfolio") && !asks_for_model(opt)) {
         return pv_fail(err, PV_E_INVALID,
-                       "--policy %s: the policies are model, mixed, premises and portfolio",
+                       "--policy %s: the policies are model, mixed, http, premises and portfolio",
                        opt->policy);
     }
     model_place place = {0};
@@ -56,6 +70,12 @@ pv_status policy_choice_check(const options *opt, pv_error *err)
     return status == PV_OK ? device_check(opt, err) : status;
 }
 
+/* A model that the user names is asked alone unless he says otherwise; the shipped one is small, and has the portfolio behind it. */
+static bool is_mixed(const options *opt, const model_place *place)
+{
+    return asks_for(opt, "mixed") || (opt->policy[0] == '\0' && place->is_shipped);
+}
+
 static pv_status open_model(policy_choice *out, uv_loop_t *loop, const options *opt,
                             const char *header, const model_place *place, pv_error *err)
 {
@@ -63,11 +83,22 @@ static pv_status open_model(policy_choice *out, uv_loop_t *loop, const options *
     progress_note("prover", "loading the model");
     pv_status status = model_policy_open(&out->model, loop, opt, place->dir, header, err);
     if (status == PV_OK) {
-        out->policy = asks_for(opt, "mixed") ? model_policy_mixed_table(out->model)
-                                             : model_policy_table(out->model);
+        out->policy = is_mixed(opt, place) ? model_policy_mixed_table(out->model)
+                                           : model_policy_table(out->model);
     } else if (err != NULL && opt->model[0] == '\0') {
         status = pv_error_wrap(err, "the model %s (%s; --policy portfolio does without)",
                                place->dir, place->from);
+    }
+    return status;
+}
+
+static pv_status open_http(policy_choice *out, uv_loop_t *loop, const options *opt,
+                           const char *header, pv_error *err)
+{
+    progress_note("prover", "asking the server for its models");
+    pv_status status = http_policy_open(&out->http, loop, opt, header, err);
+    if (status == PV_OK) {
+        out->policy = http_policy_table(out->http);
     }
     return status;
 }
@@ -126,6 +157,9 @@ pv_status policy_choice_open(policy_choice *out, uv_loop_t *loop, const options 
     if (wants_premises(opt)) {
         return open_premises(out, opt->premises, err);
     }
+    if (asks_for_server(opt)) {
+        return open_http(out, loop, opt, header, err);
+    }
     if (asks_for(opt, "portfolio")) {
         return PV_OK;
     }
@@ -148,6 +182,7 @@ pv_status policy_choice_open(policy_choice *out, uv_loop_t *loop, const options 
 void policy_choice_close(policy_choice *choice)
 {
     model_policy_close(choice->model);
+    http_policy_close(choice->http);
     search_premises_free(choice->premises);
     *choice = (policy_choice){0};
 }

@@ -97,15 +97,20 @@ static pv_status read_fields(prover_json *out, const char *path, pv_error *err)
     return status;
 }
 
+static prover_json nothing_said(prover_json_kind kind)
+{
+    return (prover_json){.kind = kind,
+                         .samples = -1,
+                         .max_tokens = -1,
+                         .temperature = -1,
+                         .top_k = -1,
+                         .top_p = -1,
+                         .min_p = -1};
+}
+
 pv_status prover_json_read(prover_json *out, const char *dir, bool has_chat, pv_error *err)
 {
-    prover_json format = {.kind = PROVER_JSON_PROOF,
-                          .samples = -1,
-                          .max_tokens = -1,
-                          .temperature = -1,
-                          .top_k = -1,
-                          .top_p = -1,
-                          .min_p = -1};
+    prover_json format = nothing_said(PROVER_JSON_PROOF);
     pv_buf path = {0};
     pv_buf_printf(&path, "%s/prover.json", dir);
     pv_status status;
@@ -122,6 +127,42 @@ pv_status prover_json_read(prover_json *out, const char *dir, bool has_chat, pv_
                     dir);
     }
     pv_buf_release(&path);
+    if (status != PV_OK) {
+        prover_json_release(&format);
+        return status;
+    }
+    *out = format;
+    return PV_OK;
+}
+
+static pv_status preset(prover_json *out, prover_json_kind kind, const char *after, pv_error *err)
+{
+    *out = nothing_said(kind);
+    out->before = pv_strdup("");
+    out->after = pv_strdup(after);
+    out->stop = pv_strdup("\n");
+    bool ok = out->before != NULL && out->after != NULL && out->stop != NULL;
+    return ok ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
+}
+
+pv_status prover_json_named(prover_json *out, const char *name, pv_error *err)
+{
+    prover_json format = nothing_said(PROVER_JSON_PROOF);
+    size_t n = strlen(name);
+    pv_status status;
+    if (strcmp(name, "prover-v2-noncot") == 0) {
+        status = preset(&format, PROVER_JSON_PROOF, "", err);
+    } else if (strcmp(name, "state") == 0) {
+        status = preset(&format, PROVER_JSON_STATE, ":::", err);
+    } else if (n > 5 && strcmp(name + n - 5, ".json") == 0) {
+        status = read_fields(&format, name, err);
+    } else {
+        status =
+            pv_fail(err, PV_E_INVALID,
+                    "--prompt %s: the prompts are prover-v2-noncot, state, and files that end in "
+                    ".json",
+                    name);
+    }
     if (status != PV_OK) {
         prover_json_release(&format);
         return status;

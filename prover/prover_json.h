@@ -26,6 +26,10 @@ typedef struct prover_json {
  * Fails: PV_E_INVALID (names the field), PV_E_IO, PV_E_NOMEM. */
 PV_NODISCARD pv_status prover_json_read(prover_json *out, const char *dir, bool has_chat,
                                         pv_error *err);
+
+/* The format that --prompt names: "prover-v2-noncot" (PROOF), "state" (STATE with ":::" behind the goals), or a file with the fields of
+ * prover.json. Fails: PV_E_INVALID, PV_E_NOTFOUND, PV_E_IO, PV_E_NOMEM. */
+PV_NODISCARD pv_status prover_json_named(prover_json *out, const char *name, pv_error *err);
 void prover_json_release(prover_json *format);
 
 #endif

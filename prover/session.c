@@ -130,9 +130,17 @@ pv_status session_start_pool(session *s, uint32_t workers, pv_error *err)
     return lean_pool_open(&s->pool, &s->loop, &s->pool_options, err);
 }
 
+/* --heartbeats is for one tactic; the judge elaborates all tactics of a proof as one command, and gives it to the kernel. */
 pv_status session_start_judge(session *s, bool warm, pv_error *err)
 {
-    return lean_judge_open(&s->judge, &s->loop, &s->pool_options, warm, err);
+    enum { TACTICS = 16, LEAST = 400000 };
+
+    lean_pool_options judging = s->pool_options;
+    if ((s->opt->command & FOR_SEARCH) != 0 && judging.heartbeats > 0) {
+        uint64_t all = judging.heartbeats * TACTICS;
+        judging.heartbeats = all < LEAST ? LEAST : all;
+    }
+    return lean_judge_open(&s->judge, &s->loop, &judging, warm, err);
 }
 
 pv_status session_wait(session *s, const bool *done, pv_error *err)

@@ -143,7 +143,7 @@ static pv_status read_argument(const char *argument, pv_buf *text, const char **
     return pv_buf_ok(text) ? PV_OK : pv_fail(err, PV_E_NOMEM, "out of memory");
 }
 
-static pv_status read_header_option(const char *header, pv_buf *out, pv_error *err)
+pv_status source_header_text(const char *header, pv_buf *out, pv_error *err)
 {
     if (header[0] == '@') {
         pv_status status = pv_file_read(header + 1, TEXT_MAX, out, err);
@@ -185,29 +185,40 @@ static pv_status fill_source(source *out, const char *name, pv_buf *text, pv_buf
     return PV_OK;
 }
 
+pv_status source_of_text(source *out, const char *name, const char *header, const char *text,
+                         size_t n, bool complete, pv_error *err)
+{
+    pv_buf whole = {0}, top = {0};
+    pv_buf_append(&whole, text, n);
+    pv_buf_puts(&top, header);
+    pv_status status = pv_buf_ok(&whole) && pv_buf_ok(&top)
+                           ? check_text(name, pv_buf_text(&whole), whole.len, err)
+                           : pv_fail(err, PV_E_NOMEM, "out of memory");
+    if (status == PV_OK && complete) {
+        status = complete_statement(&whole, err);
+    }
+    if (status == PV_OK) {
+        status = fill_source(out, name, &whole, &top, err);
+    }
+    pv_buf_release(&whole);
+    pv_buf_release(&top);
+    return status;
+}
+
 pv_status source_load(source *out, const char *argument, const char *header, pv_error *err)
 {
-    source src = {0};
     pv_buf text = {0}, top = {0};
     const char *name = "";
     pv_status status = read_argument(argument, &text, &name, err);
     if (status == PV_OK) {
-        status = check_text(name, pv_buf_text(&text), text.len, err);
-    }
-    if (status == PV_OK && strcmp(name, "the statement") == 0) {
-        status = complete_statement(&text, err);
+        status = source_header_text(header, &top, err);
     }
     if (status == PV_OK) {
-        status = read_header_option(header, &top, err);
-    }
-    if (status == PV_OK) {
-        status = fill_source(&src, name, &text, &top, err);
+        bool bare = strcmp(name, "the statement") == 0;
+        status = source_of_text(out, name, pv_buf_text(&top), text.data, text.len, bare, err);
     }
     pv_buf_release(&text);
     pv_buf_release(&top);
-    if (status == PV_OK) {
-        *out = src;
-    }
     return status;
 }
 

@@ -26,6 +26,13 @@ PV_NODISCARD pv_status source_load(source *out, const char *argument, const char
                                    pv_error *err);
 void source_release(source *src);
 
+/* The same of n bytes that are at hand, under a name for messages. `complete`: a missing `:= by sorry` is added. */
+PV_NODISCARD pv_status source_of_text(source *out, const char *name, const char *header,
+                                      const char *text, size_t n, bool complete, pv_error *err);
+
+/* Appends what --header stands for: its text, or the bytes of @FILE. */
+PV_NODISCARD pv_status source_header_text(const char *header, pv_buf *out, pv_error *err);
+
 /* The header as source_load() takes it from --header's value, without a text; for none it is what an empty header means, written
  * down. *out is the caller's. Fails as source_load(). */
 PV_NODISCARD pv_status source_header(const char *given, char **out, pv_error *err);

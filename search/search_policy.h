@@ -39,9 +39,9 @@ typedef struct search_policy_ops {
     const char *name; /* as written after --policy */
     /* Starts on a request. Everything in *request but `run` is borrowed for the call only. */
     pv_status (*propose)(void *self, const search_policy_request *request, pv_error *err);
-    /* The answer is no longer wanted; the policy answers soon, with what it has or nothing. May
-     * be NULL. */
-    void (*cancel)(void *self, uint64_t ticket);
+    /* The answer is no longer wanted; the policy answers soon, with what it has or nothing. A ticket
+     * names a request of its run only: runs that share a policy use the same ones. May be NULL. */
+    void (*cancel)(void *self, search_run *run, uint64_t ticket);
 } search_policy_ops;
 
 typedef struct search_policy {

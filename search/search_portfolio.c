@@ -137,6 +137,20 @@ pv_status portfolio_candidates(portfolio_list *list, const char *goal, size_t wa
     return status == PV_OK ? portfolio_choose(list, wanted, out, err) : status;
 }
 
+pv_status search_portfolio_each(const char *goal, size_t wanted, search_portfolio_take *take,
+                                void *user, pv_error *err)
+{
+    portfolio_list list = {0};
+    search_candidate *candidates = NULL;
+    pv_status status = portfolio_candidates(&list, goal, wanted, &candidates, err);
+    for (size_t i = 0; status == PV_OK && i < list.count; i++) {
+        take(user, &candidates[i]);
+    }
+    pv_free(candidates);
+    portfolio_list_release(&list);
+    return status;
+}
+
 static pv_status propose(void *self, const search_policy_request *request, pv_error *err)
 {
     (void)self;

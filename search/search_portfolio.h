@@ -14,6 +14,15 @@ extern "C" {
 /* The policy; its self is static. */
 search_policy search_portfolio(void);
 
+/* Hears one candidate; its text lives for the call. */
+typedef void search_portfolio_take(void *user, const search_candidate *candidate);
+
+/* What it proposes for a goal's text, at most `wanted` (0: its default), for a policy that has it beside another. The likeliest first,
+ * from inside the call. Fails: PV_E_NOMEM. */
+PV_NODISCARD pv_status search_portfolio_each(const char *goal, size_t wanted,
+                                             search_portfolio_take *take, void *user,
+                                             pv_error *err);
+
 /* The single tactics that close goals outright (n in *count), for "no single tactic proves it" tests. Static. */
 const char *const *search_portfolio_closers(size_t *count);
 

@@ -87,8 +87,9 @@ static pv_status replay_propose(void *self, const search_policy_request *request
     return PV_OK;
 }
 
-static void replay_cancel_policy(void *self, uint64_t ticket)
+static void replay_cancel_policy(void *self, search_run *run, uint64_t ticket)
 {
+    (void)run; /* a replay answers one run */
     search_debt debt;
     if (take_debt(self, ticket, true, &debt)) {
         search_deliver_candidates(debt.run, ticket, NULL, 0, NULL);

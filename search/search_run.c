@@ -161,7 +161,7 @@ static void cancel_requests(search_run *run, const search_expansion *expansion)
 {
     if (expansion->stage == SEARCH_ASKED) {
         if (run->policy.ops->cancel != NULL) {
-            run->policy.ops->cancel(run->policy.self, expansion->ticket);
+            run->policy.ops->cancel(run->policy.self, run, expansion->ticket);
         }
     } else if (expansion->missing > 0 && run->verifier.ops->cancel != NULL) {
         run->verifier.ops->cancel(run->verifier.self, expansion->ticket);

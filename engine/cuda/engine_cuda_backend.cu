@@ -1,385 +1,75 @@
-/* The cuda backend's table: plan, open, close, and what surrounds a step. */
-#include "engine_cuda_device.cuh"
-#include "engine_cuda_sampler.cuh"
-#include "engine_cuda_upload.cuh"
+/* The cuda backend's table: one device, or a team of them. */
+#include "engine_cuda_team.cuh"
 
 #include "pv_log.h"
-#include "pv_mem.h"
 
-#include <stdio.h>
-#include <string.h>
-
-extern "C" {
-#include "cpu/engine_cpu_rope.h"
+static bool is_spread(const engine_backend_options *options)
+{
+    return options != NULL && options->gpu_count > 1;
 }
 
-enum {
-    RESERVE_BYTES = 256 << 20, /* left to the runtime: graphs, staging, kernels' own memory */
-    CAPABILITY_LEAST = 80
-};
-
-/* ---- Failures ---- */
-
-static pv_status fail_driver(pv_error *err)
+/* gpu_count 1 names its GPU as several do. */
+static engine_backend_options for_one(const engine_backend_options *options)
 {
-    int driver = 0;
-    int runtime = 0;
-    (void)cudaDriverGetVersion(&driver);
-    (void)cudaRuntimeGetVersion(&runtime);
-    if (driver == 0) {
-        return pv_fail(err, PV_E_DEVICE,
-                       "no NVIDIA driver answers; install one, or use the cpu backend");
+    engine_backend_options o = {};
+    if (options != NULL) {
+        o = *options;
+        o.ordinal = o.gpu_count == 1 ? o.gpus[0] : o.ordinal;
+        o.gpu_count = 0;
     }
-    return pv_fail(
-        err, PV_E_DEVICE,
-        "the NVIDIA driver is too old: it serves CUDA %d.%d, this program was built with "
-        "%d.%d; update the driver, build with an older toolkit, or use the cpu backend",
-        driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
-}
-
-pv_status cuda_failure(cudaError_t error, const char *what, pv_error *err)
-{
-    switch (error) {
-    case cudaErrorInsufficientDriver:
-    case cudaErrorStubLibrary:
-        return fail_driver(err);
-    case cudaErrorNoDevice:
-        return pv_fail(err, PV_E_DEVICE,
-                       "%s: no NVIDIA GPU answers (is it there, and not hidden by "
-                       "CUDA_VISIBLE_DEVICES?); use the cpu backend",
-                       what);
-    case cudaErrorMemoryAllocation:
-        return pv_fail(err, PV_E_NOMEM, "%s: the GPU's memory is full; lower kv_pages or max_rows",
-                       what);
-    case cudaErrorNoKernelImageForDevice:
-    case cudaErrorInvalidDeviceFunction:
-        return pv_fail(err, PV_E_UNSUPPORTED,
-                       "%s: this program has no code for this GPU; compute capability 8.0 or newer "
-                       "is needed",
-                       what);
-    default:
-        return pv_fail(err, PV_E_DEVICE, "%s: %s (%s); start the program again", what,
-                       cudaGetErrorString(error), cudaGetErrorName(error));
-    }
-}
-
-/* The device is dead from now on, unless memory was short. */
-static pv_status die(engine_device *d, cudaError_t error, const char *what, pv_error *err)
-{
-    if (d->death.status == PV_OK) {
-        pv_status status = cuda_failure(error, what, &d->death);
-        if (status != PV_E_DEVICE) {
-            d->death.status = PV_E_DEVICE; /* half a step was done: nothing is to be relied on */
-        }
-        pv_log(PV_LOG_ERROR, "cuda: %s", d->death.msg);
-    }
-    return pv_fail(err, d->death.status, "%s", d->death.msg);
-}
-
-/* Every call begins with it: is the device alive, and this thread's current one? */
-static pv_status enter(engine_device *d, pv_error *err)
-{
-    if (d->death.status != PV_OK) {
-        return pv_fail(err, d->death.status, "%s", d->death.msg);
-    }
-    cudaError_t error = cudaSetDevice(d->ordinal);
-    return error == cudaSuccess ? PV_OK : die(d, error, "choosing the GPU", err);
-}
-
-/* ---- Plan ---- */
-
-static pv_status probe(cuda_model *m, uint32_t ordinal, size_t *free_bytes, size_t *total,
-                       pv_error *err)
-{
-    int count = 0;
-    cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess) {
-        return cuda_failure(error, "looking for GPUs", err);
-    }
-    if (ordinal >= (uint32_t)count) {
-        return pv_fail(err, PV_E_INVALID, "GPU %u was asked for; there are %d (numbered from 0)",
-                       ordinal, count);
-    }
-    cudaDeviceProp prop;
-    error = cudaGetDeviceProperties(&prop, (int)ordinal);
-    if (error == cudaSuccess) {
-        error = cudaSetDevice((int)ordinal);
-    }
-    if (error == cudaSuccess) {
-        error = cudaMemGetInfo(free_bytes, total);
-    }
-    if (error != cudaSuccess) {
-        return cuda_failure(error, "opening the GPU", err);
-    }
-    m->processors = (uint32_t)prop.multiProcessorCount;
-    m->capability = (uint32_t)(prop.major * 10 + prop.minor);
-    if (m->capability < CAPABILITY_LEAST) {
-        return pv_fail(err, PV_E_UNSUPPORTED,
-                       "GPU %u (%s) has compute capability %d.%d; 8.0 or newer is needed; use the "
-                       "cpu backend",
-                       ordinal, prop.name, prop.major, prop.minor);
-    }
-    return PV_OK;
-}
-
-static uint32_t whole_tiles(uint32_t n)
-{
-    return (n + 127) / 128 * 128;
-}
-
-static pv_status choose_runner(const cuda_runner **out, const cuda_model *m, bool quiet,
-                               pv_error *err)
-{
-    char why[160] = "";
-    char why_not[160] = "";
-    if (m->config->vocab_size > CUDA_SAMPLER_VOCAB) {
-        return pv_fail(err, PV_E_UNSUPPORTED, "a vocabulary of %u; at most %d on the GPU",
-                       m->config->vocab_size, CUDA_SAMPLER_VOCAB);
-    }
-    if (cuda_runner_fast.supports(m, why)) {
-        *out = &cuda_runner_fast;
-        return PV_OK;
-    }
-    if (!cuda_runner_generic.supports(m, why_not)) {
-        return pv_fail(err, PV_E_UNSUPPORTED, "this model does not run on the GPU: %s", why_not);
-    }
-    if (!quiet && m->options.precision != ENGINE_PRECISION_F32) {
-        pv_log(PV_LOG_WARN, "cuda: the generic kernels are used, which are slow: %s", why);
-    }
-    *out = &cuda_runner_generic;
-    return PV_OK;
-}
-
-static void lay_out(engine_device *d)
-{
-    const cuda_runner *r = d->runner;
-    cuda_arena *scratch = &d->arenas.scratch;
-    r->lay_out(d->state, &d->arenas);
-    size_t extra = r->extra_bytes == NULL ? 0 : r->extra_bytes(d->state);
-    cuda_batches_lay_out(&d->batches, &d->model, extra, scratch);
-    d->logits =
-        cuda_take<float>(scratch, (size_t)d->model.logit_rows * d->model.config->vocab_size);
-    size_t bytes = cuda_sampler_bytes(d->model.config->vocab_size, d->model.logit_rows,
-                                      d->model.options.max_rows);
-    d->sample_space = cuda_take<uint8_t>(scratch, bytes);
-}
-
-/* What the arenas hold. */
-static void fill_memory(const engine_device *d, engine_memory *out)
-{
-    memset(out, 0, sizeof *out);
-    out->weights_copied = d->arenas.weights.used;
-    out->kv = d->arenas.kv.used;
-    out->kv_pages = d->model.options.kv_pages;
-    out->kv_page = d->arenas.kv.used / ((uint64_t)out->kv_pages + 1); /* with the spare one */
-    out->kv_token = out->kv_page / ENGINE_PAGE_TOKENS;
-    out->scratch = d->arenas.scratch.used;
-}
-
-/* Fills in what a model is, and what the GPU is. */
-static pv_status describe(engine_device *d, const engine_weights *weights,
-                          const engine_backend_options *options, size_t *free_bytes, size_t *total,
-                          pv_error *err)
-{
-    cuda_model *m = &d->model;
-    m->weights = weights;
-    m->config = weights->config;
-    m->score_scale = (float)engine_cpu_softmax_scale(weights->config);
-    pv_status status = engine_backend_options_resolve(&m->options, m->config, options, err);
-    if (status != PV_OK) {
-        return status;
-    }
-    m->rows = whole_tiles(m->options.max_rows);
-    m->logit_rows = whole_tiles(m->options.max_logit_rows);
-    m->spare_page = m->options.kv_pages;
-    d->ordinal = (int)m->options.ordinal;
-    return probe(m, m->options.ordinal, free_bytes, total, err);
-}
-
-/* A device with everything counted and nothing allocated. */
-static pv_status prepare(engine_device **out, const engine_weights *weights,
-                         const engine_backend_options *options, engine_memory *memory, bool quiet,
-                         pv_error *err)
-{
-    engine_device *d = (engine_device *)pv_calloc(1, sizeof *d);
-    if (d == NULL) {
-        return pv_fail(err, PV_E_NOMEM, "out of memory for a device");
-    }
-    size_t free_bytes = 0;
-    size_t total = 0;
-    pv_status status = describe(d, weights, options, &free_bytes, &total, err);
-    if (status == PV_OK) {
-        status = choose_runner(&d->runner, &d->model, quiet, err);
-    }
-    if (status == PV_OK) {
-        status = d->runner->create(&d->state, &d->model, err);
-    }
-    if (status != PV_OK) {
-        pv_free(d);
-        return status;
-    }
-    lay_out(d);
-    fill_memory(d, memory);
-    memory->device_total = total;
-    memory->device_free = free_bytes;
-    *out = d;
-    return PV_OK;
-}
-
-static void discard(engine_device *d)
-{
-    d->runner->destroy(d->state);
-    pv_free(d);
+    return o;
 }
 
 static pv_status cuda_plan(engine_memory *out, const engine_weights *weights,
                            const engine_backend_options *options, pv_error *err)
 {
+    if (is_spread(options)) {
+        return cuda_team_plan(out, weights, options, err);
+    }
+    engine_backend_options one = for_one(options);
+    cuda_part part = {weights, &one, NULL, NULL, NULL, 1};
+    engine_memory memory;
     engine_device *d = NULL;
-    pv_status status = prepare(&d, weights, options, out, true, err);
+    pv_status status = cuda_part_prepare(&d, &part, &memory, true, err);
     if (status == PV_OK) {
-        discard(d);
+        *out = memory;
+        cuda_part_close(d);
     }
     return status;
 }
 
-/* ---- Open and close ---- */
-
-static double gigabytes(uint64_t bytes)
+static pv_status open_one(engine_device **out, const engine_weights *weights,
+                          const engine_backend_options *options, const uint64_t *random_seed,
+                          pv_error *err)
 {
-    return (double)bytes / 1e9;
-}
-
-static pv_status check_room(const engine_memory *m, pv_error *err)
-{
-    uint64_t fixed = m->weights_copied + m->scratch + RESERVE_BYTES;
-    uint64_t needed = fixed + m->kv;
-    if (needed <= m->device_free) {
-        return PV_OK;
+    engine_backend_options one = for_one(options);
+    cuda_part part = {weights, &one, random_seed, NULL, NULL, 1};
+    engine_memory memory;
+    engine_device *d = NULL;
+    pv_status status = cuda_part_prepare(&d, &part, &memory, false, err);
+    if (status != PV_OK) {
+        return status;
     }
-    char remedy[160];
-    uint64_t left = m->device_free > fixed ? m->device_free - fixed : 0;
-    uint64_t pages = left / m->kv_page;
-    if (pages > 1) {
-        (void)snprintf(remedy, sizeof remedy, "at most %llu kv_pages fit",
-                       (unsigned long long)(pages - 1));
-    } else {
-        (void)snprintf(remedy, sizeof remedy,
-                       "the model does not fit this GPU; use a larger one, or the cpu backend");
+    status = cuda_part_open(d, &part, &memory, err);
+    if (status != PV_OK) {
+        cuda_part_close(d);
+        return status;
     }
-    return pv_fail(err, PV_E_NOMEM,
-                   "the GPU's memory is too small: %.2f GB needed (weights %.2f, cache %.2f for %u "
-                   "pages of %.2f MB, buffers %.2f, reserve %.2f), %.2f GB free of %.2f; %s",
-                   gigabytes(needed), gigabytes(m->weights_copied), gigabytes(m->kv), m->kv_pages,
-                   (double)m->kv_page / 1e6, gigabytes(m->scratch), gigabytes(RESERVE_BYTES),
-                   gigabytes(m->device_free), gigabytes(m->device_total), remedy);
-}
-
-static pv_status take_memory(engine_device *d, pv_error *err)
-{
-    cuda_arena *arenas[] = {&d->arenas.weights, &d->arenas.kv, &d->arenas.scratch};
-    for (cuda_arena *a : arenas) {
-        cudaError_t error = cudaMalloc((void **)&a->base, a->used + CUDA_ARENA_ALIGN);
-        if (error == cudaSuccess) {
-            error = cudaMemsetAsync(a->base, 0, a->used + CUDA_ARENA_ALIGN, d->stream);
-        }
-        if (error != cudaSuccess) {
-            return cuda_failure(error, "taking the GPU's memory", err);
-        }
-        a->used = 0;
-    }
-    cudaError_t error = cudaStreamSynchronize(d->stream);
-    if (error != cudaSuccess) {
-        return cuda_failure(error, "clearing the GPU's memory", err);
-    }
-    lay_out(d);
+    *out = d;
     return PV_OK;
-}
-
-static pv_status load(engine_device *d, const uint64_t *random_seed, pv_error *err)
-{
-    cuda_upload *upload = NULL;
-    float2 *table = NULL;
-    pv_status status = cuda_upload_open(&upload, random_seed, err);
-    if (status == PV_OK) {
-        status = d->runner->upload(d->state, upload, err);
-    }
-    if (status == PV_OK) {
-        status = cuda_batches_open(&d->batches, upload, &table, err);
-    }
-    if (status == PV_OK) {
-        status = cuda_upload_run(upload, err);
-    }
-    cuda_upload_close(upload);
-    pv_free(table);
-    const engine_safetensors *tensors = d->model.weights->tensors;
-    if (status == PV_OK && tensors != NULL && /* they are on the GPU now */
-        engine_safetensors_advise(tensors, ENGINE_ADVICE_DONTNEED, NULL) != PV_OK) {
-        pv_log(PV_LOG_DEBUG, "cuda: the checkpoint's pages stay in memory");
-    }
-    return status;
-}
-
-static void cuda_close(engine_device *d)
-{
-    if (d == NULL) {
-        return;
-    }
-    (void)cudaSetDevice(d->ordinal);
-    if (d->stream != NULL) {
-        (void)cudaStreamSynchronize(d->stream);
-    }
-    cuda_graphs_release(&d->graphs);
-    cuda_batches_close(&d->batches);
-    (void)cudaFree(d->arenas.weights.base);
-    (void)cudaFree(d->arenas.kv.base);
-    (void)cudaFree(d->arenas.scratch.base);
-    if (d->stream != NULL) {
-        (void)cudaStreamDestroy(d->stream);
-    }
-    (void)cudaGetLastError(); /* what failed here is nobody's business any more */
-    discard(d);
-}
-
-static void log_plan(const engine_device *d, const engine_memory *m)
-{
-    pv_log(
-        PV_LOG_INFO,
-        "cuda: GPU %d, %s kernels: weights %.2f GB, cache %.2f GB (%u pages of %.2f MB), buffers "
-        "%.2f GB; %.2f GB free of %.2f",
-        d->ordinal, d->runner->name, gigabytes(m->weights_copied), gigabytes(m->kv), m->kv_pages,
-        (double)m->kv_page / 1e6, gigabytes(m->scratch), gigabytes(m->device_free),
-        gigabytes(m->device_total));
 }
 
 pv_status cuda_device_open(engine_device **out, const engine_weights *weights,
                            const engine_backend_options *options, const uint64_t *random_seed,
                            pv_error *err)
 {
-    engine_device *d = NULL;
-    engine_memory memory;
-    pv_status status = prepare(&d, weights, options, &memory, false, err);
-    if (status != PV_OK) {
-        return status;
+    pv_status status = is_spread(options) ? cuda_team_open(out, weights, options, random_seed, err)
+                                          : open_one(out, weights, options, random_seed, err);
+    if (status == PV_OK && weights->tensors != NULL && /* they are on the GPU now */
+        engine_safetensors_advise(weights->tensors, ENGINE_ADVICE_DONTNEED, NULL) != PV_OK) {
+        pv_log(PV_LOG_DEBUG, "cuda: the checkpoint's pages stay in memory");
     }
-    log_plan(d, &memory);
-    status = check_room(&memory, err);
-    if (status == PV_OK) {
-        cudaError_t error = cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking);
-        status = error == cudaSuccess ? PV_OK : cuda_failure(error, "opening the GPU", err);
-    }
-    if (status == PV_OK) {
-        status = take_memory(d, err);
-    }
-    if (status == PV_OK) {
-        status = load(d, random_seed, err);
-    }
-    if (status != PV_OK) {
-        cuda_close(d);
-        return status;
-    }
-    *out = d;
-    return PV_OK;
+    return status;
 }
 
 static pv_status cuda_open(engine_device **out, const engine_weights *weights,
@@ -388,218 +78,49 @@ static pv_status cuda_open(engine_device **out, const engine_weights *weights,
     return cuda_device_open(out, weights, options, NULL, err);
 }
 
-/* ---- Steps ---- */
-
-static cudaError_t enqueue_kernels(void *user, cuda_step_shape shape, cudaStream_t stream)
+static void cuda_close(engine_device *d)
 {
-    engine_device *d = (engine_device *)user;
-    cuda_batch view = cuda_batches_view(&d->batches, shape);
-    cudaError_t error = cuda_batches_begin(&d->batches, shape, stream);
-    return error == cudaSuccess ? d->runner->step(d->state, &view, d->logits, stream) : error;
-}
-
-static bool is_decode(const engine_batch *batch)
-{
-    return batch->seq_count == batch->rows;
-}
-
-/* What the slot holds goes to the device, and the step's kernels behind it. */
-static cudaError_t send_slot(engine_device *d, const cuda_slot *slot, size_t used, size_t extra)
-{
-    cudaError_t error =
-        cudaMemcpyAsync(d->batches.block, slot->block, used, cudaMemcpyHostToDevice, d->stream);
-    if (error == cudaSuccess && extra != 0) {
-        error = cudaMemcpyAsync(d->batches.extra, slot->extra, extra, cudaMemcpyHostToDevice,
-                                d->stream);
+    if (d != NULL && d->team != NULL) {
+        cuda_team_close(d->team);
+    } else if (d != NULL) {
+        cuda_part_close(d);
     }
-    return error;
-}
-
-/* Enqueues a checked batch by way of a slot that nobody uses. */
-static pv_status enqueue(engine_device *d, cuda_slot *slot, const engine_batch *batch,
-                         const engine_draw *draws, uint32_t draw_count, cuda_step_shape *shape,
-                         pv_error *err)
-{
-    bool captured = d->runner->captures && !d->direct && is_decode(batch);
-    *shape = cuda_step_shape_of(&d->batches, batch, captured);
-    cuda_host_batch host;
-    size_t used = 0;
-    size_t extra = 0;
-    cuda_batches_fill(&d->batches, slot, batch, draws, draw_count, *shape, &host, &used);
-    if (d->runner->prepare != NULL) {
-        pv_status status = d->runner->prepare(d->state, &host, slot->extra, &extra, err);
-        if (status != PV_OK) {
-            return status;
-        }
-    }
-    cudaError_t error = send_slot(d, slot, used, extra);
-    if (error == cudaSuccess) {
-        error = captured ? cuda_graphs_run(&d->graphs, *shape, enqueue_kernels, d, d->stream)
-                         : enqueue_kernels(d, *shape, d->stream);
-    }
-    return error == cudaSuccess ? PV_OK : die(d, error, "a step on the GPU", err);
-}
-
-static pv_status finish(engine_device *d, cuda_slot *slot, cudaError_t error, pv_error *err)
-{
-    if (error == cudaSuccess) {
-        error = cudaEventRecord(slot->done, d->stream);
-    }
-    return error == cudaSuccess ? PV_OK : die(d, error, "a step on the GPU", err);
 }
 
 static pv_status cuda_forward(engine_device *d, const engine_batch *batch, float *logits,
                               pv_error *err)
 {
-    pv_status status = engine_batch_check(batch, d->model.config, &d->model.options, false, err);
-    if (status == PV_OK && batch->logit_count != 0 && logits == NULL) {
-        status = pv_fail(err, PV_E_MISUSE, "no room for %u rows of logits", batch->logit_count);
-    }
-    if (status == PV_OK) {
-        status = enter(d, err);
-    }
-    if (status != PV_OK) {
-        return status;
-    }
-    cuda_slot *slot = &d->batches.slots[CUDA_SLOTS - 1];
-    cudaError_t error = cudaEventSynchronize(slot->done);
-    if (error != cudaSuccess) {
-        return die(d, error, "a step on the GPU", err);
-    }
-    cuda_step_shape shape;
-    status = enqueue(d, slot, batch, NULL, 0, &shape, err);
-    if (status == PV_OK && batch->logit_count != 0) {
-        size_t bytes = (size_t)batch->logit_count * d->model.config->vocab_size * sizeof *logits;
-        error = cudaMemcpyAsync(logits, d->logits, bytes, cudaMemcpyDeviceToHost, d->stream);
-        if (error == cudaSuccess) {
-            error = cudaStreamSynchronize(d->stream);
-        }
-    }
-    return status == PV_OK ? finish(d, slot, error, err) : status;
+    return d->team != NULL ? cuda_team_forward(d->team, batch, logits, err)
+                           : cuda_part_forward(d, batch, logits, err);
 }
 
 static pv_status cuda_copy_page(engine_device *d, uint32_t to, uint32_t from, uint32_t tokens,
                                 pv_error *err)
 {
-    uint32_t pages = d->model.options.kv_pages;
-    if (to >= pages || from >= pages || tokens > ENGINE_PAGE_TOKENS) {
-        return pv_fail(err, PV_E_MISUSE, "copy of %u tokens from page %u to %u of %u", tokens, from,
-                       to, pages);
-    }
-    pv_status status = enter(d, err);
-    if (status != PV_OK || to == from || tokens == 0) {
-        return status;
-    }
-    cudaError_t error = d->runner->copy_page(d->state, to, from, tokens, d->stream);
-    return error == cudaSuccess ? PV_OK : die(d, error, "copying a page on the GPU", err);
+    return d->team != NULL ? cuda_team_copy_page(d->team, to, from, tokens, err)
+                           : cuda_part_copy_page(d, to, from, tokens, err);
 }
 
 static void cuda_memory(const engine_device *d, engine_memory *out)
 {
-    fill_memory(d, out);
-    size_t free_bytes = 0;
-    size_t total = 0;
-    if (d->death.status == PV_OK && cudaSetDevice(d->ordinal) == cudaSuccess &&
-        cudaMemGetInfo(&free_bytes, &total) == cudaSuccess) {
-        out->device_free = free_bytes;
-        out->device_total = total;
+    if (d->team != NULL) {
+        cuda_team_memory(d->team, out);
+    } else {
+        cuda_part_memory(d, out);
     }
-}
-
-/* ---- Sampling ---- */
-
-static pv_status check_drawn(const engine_device *d, const engine_batch *batch, pv_error *err)
-{
-    for (uint32_t i = 0; i < batch->rows; i++) {
-        uint32_t token = batch->tokens[i];
-        uint32_t draw = token & ~(uint32_t)ENGINE_TOKEN_DRAWN;
-        if ((token & ENGINE_TOKEN_DRAWN) != 0 && draw >= d->drawn) {
-            return pv_fail(err, PV_E_MISUSE, "row %u: the token of draw %u; the last step drew %u",
-                           i, draw, d->drawn);
-        }
-    }
-    return PV_OK;
-}
-
-/* Draws, and sends the results to the host. */
-static cudaError_t sample(engine_device *d, cuda_slot *slot, cuda_step_shape shape,
-                          const engine_batch *batch, const engine_draw *draws)
-{
-    cuda_sampler op = {};
-    op.logits = d->logits;
-    op.vocab = d->model.config->vocab_size;
-    op.rows = batch->logit_count;
-    op.draws = cuda_batches_draws(&d->batches, shape, batch->seq_count);
-    op.draw_count = slot->draw_count;
-    op.cuts = cuda_sampler_cuts(draws, slot->draw_count);
-    op.drawn = d->batches.drawn;
-    op.scratch = d->sample_space;
-    cudaError_t error = cuda_sampler_run(&op, d->stream);
-    if (error != cudaSuccess) {
-        return error;
-    }
-    return cudaMemcpyAsync(slot->results, d->batches.drawn, slot->draw_count * sizeof(engine_drawn),
-                           cudaMemcpyDeviceToHost, d->stream);
 }
 
 static pv_status cuda_submit(engine_device *d, const engine_batch *batch, const engine_draw *draws,
                              uint32_t draw_count, uint64_t *ticket, pv_error *err)
 {
-    const engine_backend_options *o = &d->model.options;
-    pv_status status = engine_batch_check(batch, d->model.config, o, true, err);
-    if (status == PV_OK) {
-        status = engine_draws_check(draws, draw_count, batch, d->model.config, o, err);
-    }
-    if (status == PV_OK) {
-        status = check_drawn(d, batch, err);
-    }
-    if (status == PV_OK && d->submitted - d->collected >= ENGINE_STEPS_AHEAD) {
-        status = pv_fail(err, PV_E_LIMIT, "%d steps are on their way; collect one first",
-                         ENGINE_STEPS_AHEAD);
-    }
-    if (status == PV_OK) {
-        status = enter(d, err);
-    }
-    if (status != PV_OK) {
-        return status;
-    }
-    cuda_slot *slot = &d->batches.slots[d->submitted % ENGINE_STEPS_AHEAD];
-    cuda_step_shape shape;
-    status = enqueue(d, slot, batch, draws, draw_count, &shape, err);
-    if (status != PV_OK) {
-        return status;
-    }
-    slot->draw_count = draw_count;
-    cudaError_t error = draw_count == 0 ? cudaSuccess : sample(d, slot, shape, batch, draws);
-    status = finish(d, slot, error, err);
-    if (status == PV_OK) {
-        d->drawn = draw_count;
-        *ticket = ++d->submitted;
-    }
-    return status;
+    return d->team != NULL ? cuda_team_submit(d->team, batch, draws, draw_count, ticket, err)
+                           : cuda_part_submit(d, batch, draws, draw_count, ticket, err);
 }
 
 static pv_status cuda_collect(engine_device *d, uint64_t ticket, engine_drawn *out, pv_error *err)
 {
-    if (ticket != d->collected + 1 || ticket > d->submitted) {
-        return pv_fail(err, PV_E_MISUSE, "step %llu was asked for; the next one is %llu of %llu",
-                       (unsigned long long)ticket, (unsigned long long)d->collected + 1,
-                       (unsigned long long)d->submitted);
-    }
-    pv_status status = enter(d, err);
-    if (status != PV_OK) {
-        return status;
-    }
-    cuda_slot *slot = &d->batches.slots[(ticket - 1) % ENGINE_STEPS_AHEAD];
-    cudaError_t error = cudaEventSynchronize(slot->done);
-    if (error != cudaSuccess) {
-        return die(d, error, "a step on the GPU", err);
-    }
-    if (slot->draw_count != 0) {
-        memcpy(out, slot->results, slot->draw_count * sizeof *out);
-    }
-    d->collected++;
-    return PV_OK;
+    return d->team != NULL ? cuda_team_collect(d->team, ticket, out, err)
+                           : cuda_part_collect(d, ticket, out, err);
 }
 
 extern "C" const engine_backend *engine_backend_cuda(void)

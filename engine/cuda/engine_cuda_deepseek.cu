@@ -103,7 +103,7 @@ static cudaError_t run_experts(cuda_fast *f, const cuda_fast_layer *l, const cud
     return error;
 }
 
-/* The results are added to the stream by the norm that follows. */
+/* The sum of what the experts gave. Alone: it is added to the stream by the norm that follows. */
 static void leave_mix(cuda_fast *f, const cuda_batch *b)
 {
     const cuda_routing *r = &f->routing;
@@ -117,8 +117,10 @@ static void leave_mix(cuda_fast *f, const cuda_batch *b)
     f->mix.weights = r->weights;
     f->mix.place = r->place;
     f->mix.active = b->active;
-    f->mix.h = f->h;
-    f->mix_waits = true;
+    f->mix.h = f->share.ranks == 0 ? f->h : f->share.part;
+    f->mix.range = f->share.ranks == 0 ? NULL : r->begin + r->first;
+    f->mix.range_end = r->local;
+    f->mix_waits = f->share.ranks == 0;
 }
 
 static cudaError_t feed_experts(cuda_fast *f, const cuda_fast_layer *l, const cuda_batch *b,
@@ -138,8 +140,25 @@ static cudaError_t feed_dense(cuda_fast *f, const cuda_fast_layer *l, const cuda
 {
     cuda_rows gated = cuda_fast_cols(&f->gated, l->down.cols);
     cudaError_t error = cuda_fast_gated(&l->gate_up, &f->x, b->rows, &gated, stream);
-    CUDA_TRY(error, cuda_fast_product(&l->down, &gated, b->rows, CUDA_OUT_ADD, f->h,
-                                      f->model->config->hidden_size, NULL, stream));
+    CUDA_TRY(error, cuda_fast_add(f, &l->down, &gated, b->rows, NULL, stream));
+    return error;
+}
+
+/* One of several GPUs: its part of the shared experts, then its routed ones, and one sum with the others' parts. */
+static cudaError_t feed_part(cuda_fast *f, const cuda_fast_layer *l, const cuda_batch *b,
+                             cudaStream_t stream)
+{
+    cudaError_t error = feed_experts(f, l, b, stream);
+    if (l->gate_up.data != NULL) {
+        cuda_rows gated = cuda_fast_cols(&f->gated, l->down.cols);
+        CUDA_TRY(error, cuda_fast_gated(&l->gate_up, &f->x, b->rows, &gated, stream));
+        CUDA_TRY(error, cuda_fast_product(&l->down, &gated, b->rows, CUDA_OUT_F32, f->share.part,
+                                          f->model->config->hidden_size, NULL, stream));
+    } else {
+        CUDA_TRY(error, cuda_share_clear(&f->share, b->rows, stream));
+    }
+    CUDA_TRY(error, cuda_mix_run(&f->mix, stream));
+    CUDA_TRY(error, cuda_share_begin(&f->share, f->h, b->rows, &f->parts_wait, stream));
     return error;
 }
 
@@ -153,9 +172,12 @@ cudaError_t cuda_fast_deepseek_layer(cuda_fast *f, uint32_t layer, const cuda_ba
     cudaError_t error = cuda_fast_norm(f, l->input_norm, b->rows, NULL, stream);
     CUDA_TRY(error, project(f, layer, b, stream));
     CUDA_TRY(error, attend(f, layer, b, stream));
-    CUDA_TRY(error, cuda_fast_product(&l->o, &f->att, b->rows, CUDA_OUT_ADD, f->h,
-                                      f->model->config->hidden_size, NULL, stream));
+    CUDA_TRY(error, cuda_fast_add(f, &l->o, &f->att, b->rows, NULL, stream));
     CUDA_TRY(error, cuda_fast_norm(f, l->post_norm, b->rows, is_moe ? f->factor : NULL, stream));
+    if (is_moe && f->share.ranks != 0) {
+        CUDA_TRY(error, feed_part(f, l, b, stream));
+        return error;
+    }
     if (is_moe) { /* reads the stream: before the shared experts add to it */
         CUDA_TRY(error, feed_experts(f, l, b, stream));
     }

@@ -45,7 +45,7 @@ static bool takes_mlp(const engine_mlp *m, engine_dtype dtype, const char *name,
            takes_matrix(&m->down, dtype, name, why);
 }
 
-static bool takes_layer(const engine_layer *l, uint32_t routed, engine_dtype dtype, char why[160])
+static bool takes_layer(const engine_layer *l, uint32_t experts, engine_dtype dtype, char why[160])
 {
     bool ok =
         takes_matrix(&l->q_a, dtype, "q_a", why) && takes_matrix(&l->q_b, dtype, "q_b", why) &&
@@ -60,7 +60,7 @@ static bool takes_layer(const engine_layer *l, uint32_t routed, engine_dtype dty
     }
     ok = takes_matrix(&l->router, ENGINE_DTYPE_BF16, "a router", why) &&
          takes_mlp(&l->shared, dtype, "a shared expert", why);
-    for (uint32_t e = 0; ok && e < routed; e++) {
+    for (uint32_t e = 0; ok && e < experts; e++) {
         ok = takes_mlp(&l->experts[e], dtype, "an expert", why);
     }
     return ok;
@@ -90,10 +90,16 @@ static cuda_attention_shape shape_of(const engine_config *c)
     return {c->heads, c->kv_heads, c->head_dim};
 }
 
+/* One shared expert is a group like the routed ones; a part of one is narrower, and no group. */
+static bool groups_shared(const cuda_model *m)
+{
+    return m->config->moe.shared == 1 && m->shard == NULL;
+}
+
 static cuda_routing_shape routing_shape_of(const cuda_model *m)
 {
     const engine_config *c = m->config;
-    return {c->moe, c->hidden_size, m->rows, c->moe.shared == 1};
+    return {c->moe, c->hidden_size, m->rows, groups_shared(m)};
 }
 
 static bool supports(const cuda_model *m, char why[160])
@@ -137,7 +143,7 @@ static bool supports(const cuda_model *m, char why[160])
     bool ok = takes_matrix(&w->embed, ENGINE_DTYPE_BF16, "the embedding", why) &&
               takes_matrix(&w->lm_head, ENGINE_DTYPE_BF16, "the head", why);
     for (uint32_t l = 0; ok && l < c->layers; l++) {
-        ok = takes_layer(&w->layers[l], c->moe.routed, dtype, why);
+        ok = takes_layer(&w->layers[l], cuda_model_experts(m).count, dtype, why);
     }
     return ok;
 }
@@ -151,9 +157,8 @@ static uint32_t whole(uint32_t n, uint32_t unit)
 
 static void choose_groups(cuda_fast *f)
 {
-    const engine_moe *moe = &f->model->config->moe;
-    f->shared_group = moe->shared == 1;
-    f->groups = moe->routed + (f->shared_group ? 1 : 0);
+    f->shared_group = groups_shared(f->model);
+    f->groups = cuda_model_experts(f->model).count + (f->shared_group ? 1 : 0);
 }
 
 static pv_status create(cuda_runner_state **out, const cuda_model *model, pv_error *err)
@@ -339,6 +344,8 @@ static void take_moe_buffers(cuda_fast *f, cuda_arena *a)
     uint32_t gathered = cuda_routing_capacity(&f->routing_shape, m->rows);
     f->routing = cuda_routing_at(&f->routing_shape,
                                  cuda_take<uint8_t>(a, cuda_routing_bytes(&f->routing_shape)));
+    f->routing.first = cuda_model_experts(m).first;
+    f->routing.local = f->groups;
     f->factor = cuda_take<float>(a, m->rows);
     f->expert_x = take_rows(a, f->type, gathered, c->hidden_size);
     f->expert_gated = take_rows(a, f->type, gathered, c->moe.intermediate_size);
@@ -371,6 +378,7 @@ static void take_buffers(cuda_fast *f, cuda_arena *a)
     if (c->moe.routed != 0) {
         take_moe_buffers(f, a);
     }
+    cuda_share_lay_out(&f->share, m, c->hidden_size, a);
 }
 
 static void lay_out(cuda_runner_state *state, cuda_arenas *arenas)
@@ -452,12 +460,12 @@ static void list_mla(lister *l, const cuda_fast *f, const cuda_fast_layer *to,
 static void list_moe(lister *l, const cuda_fast *f, const cuda_fast_layer *to,
                      const engine_layer *from)
 {
-    uint32_t routed = f->model->config->moe.routed;
-    for (uint32_t e = 0; e < routed; e++) {
+    uint32_t experts = cuda_model_experts(f->model).count;
+    for (uint32_t e = 0; e < experts; e++) {
         list_mlp(l, &to->expert_gate_up, &to->expert_down, e, &from->experts[e]);
     }
     if (from->shared.gate.data != NULL && f->shared_group) {
-        list_mlp(l, &to->expert_gate_up, &to->expert_down, routed, &from->shared);
+        list_mlp(l, &to->expert_gate_up, &to->expert_down, experts, &from->shared);
     } else if (from->shared.gate.data != NULL) {
         list_mlp(l, &to->gate_up, &to->down, 0, &from->shared);
     }
@@ -530,6 +538,19 @@ cudaError_t cuda_fast_product(const cuda_weight *w, const cuda_rows *x, uint32_t
     return cuda_gemm_run(&g, stream);
 }
 
+cudaError_t cuda_fast_add(cuda_fast *f, const cuda_weight *w, const cuda_rows *x, uint32_t rows,
+                          const float *bias, cudaStream_t stream)
+{
+    uint32_t ld = f->model->config->hidden_size;
+    if (f->share.ranks == 0) {
+        return cuda_fast_product(w, x, rows, CUDA_OUT_ADD, f->h, ld, bias, stream);
+    }
+    cudaError_t error =
+        cuda_fast_product(w, x, rows, CUDA_OUT_F32, f->share.part, ld, bias, stream);
+    CUDA_TRY(error, cuda_share_begin(&f->share, f->h, rows, &f->parts_wait, stream));
+    return error;
+}
+
 cudaError_t cuda_fast_gated(const cuda_weight *w, const cuda_rows *x, uint32_t rows,
                             const cuda_rows *gated, cudaStream_t stream)
 {
@@ -562,12 +583,29 @@ static cuda_norm norm_of(const cuda_fast *f, const float *weight, uint32_t rows)
     return op;
 }
 
+/* The norm of the stream, after the sum of the parts that several GPUs made. */
+static cudaError_t run_parts_norm(cuda_fast *f, const cuda_norm *op, cudaStream_t stream)
+{
+    const cuda_share *s = &f->share;
+    f->parts_wait = false;
+    if (op->rows <= CUDA_PARTS_ROWS) {
+        cuda_parts parts = {s->gathered, (size_t)op->rows * s->stride, s->ranks, s->stride, f->h};
+        return cuda_parts_norm_run(&parts, op, stream);
+    }
+    cudaError_t error = cuda_share_finish(s, f->h, op->rows, stream);
+    CUDA_TRY(error, cuda_norm_run(op, stream));
+    return error;
+}
+
 cudaError_t cuda_fast_norm(cuda_fast *f, const float *weight, uint32_t rows, float *factor,
                            cudaStream_t stream)
 {
     cuda_norm op = norm_of(f, weight, rows);
     op.out = f->x;
     op.factor = factor;
+    if (f->parts_wait) {
+        return run_parts_norm(f, &op, stream);
+    }
     bool mixed = f->mix_waits;
     f->mix_waits = false;
     return mixed ? cuda_mix_norm_run(&f->mix, &op, stream) : cuda_norm_run(&op, stream);
@@ -579,9 +617,18 @@ static cudaError_t run_head(cuda_fast *f, const cuda_batch *b, float *logits, cu
     op.pick = b->logit_row;
     op.out = f->last;
     cudaError_t error = f->mix_waits ? cuda_mix_run(&f->mix, stream) : cudaSuccess;
+    if (f->parts_wait) {
+        CUDA_TRY(error, cuda_share_finish(&f->share, f->h, b->rows, stream));
+    }
     CUDA_TRY(error, cuda_norm_run(&op, stream));
-    CUDA_TRY(error, cuda_fast_product(&f->head, &f->last, b->logit_count, CUDA_OUT_F32, logits,
-                                      f->model->config->vocab_size, NULL, stream));
+    if (f->share.ranks == 0) {
+        CUDA_TRY(error, cuda_fast_product(&f->head, &f->last, b->logit_count, CUDA_OUT_F32, logits,
+                                          f->model->config->vocab_size, NULL, stream));
+        return error;
+    }
+    CUDA_TRY(error, cuda_fast_product(&f->head, &f->last, b->logit_count, CUDA_OUT_F32,
+                                      f->share.logits_part, f->share.width, NULL, stream));
+    CUDA_TRY(error, cuda_share_logits(&f->share, logits, b->logit_count, stream));
     return error;
 }
 
@@ -591,7 +638,7 @@ static cudaError_t step(cuda_runner_state *state, const cuda_batch *b, float *lo
     cuda_fast *f = (cuda_fast *)state;
     const engine_config *c = f->model->config;
     cuda_embed embed = {f->embed, CUDA_NUMBER_BF16, c->hidden_size, b->rows, b->token, NULL, f->h};
-    f->mix_waits = false;
+    f->mix_waits = f->parts_wait = false;
     cudaError_t error = cuda_embed_run(&embed, stream);
     for (uint32_t l = 0; l < c->layers; l++) {
         CUDA_TRY(error, c->arch == ENGINE_ARCH_LLAMA ? cuda_fast_llama_layer(f, l, b, stream)
@@ -608,8 +655,8 @@ uint32_t cuda_fast_experts_touched(const cuda_fast *f)
     uint32_t count[CUDA_ROUTER_EXPERTS + 1];
     uint32_t touched = 0;
     if (f->groups == 0 || cudaDeviceSynchronize() != cudaSuccess ||
-        cudaMemcpy(count, f->routing.count, f->groups * sizeof *count, cudaMemcpyDeviceToHost) !=
-            cudaSuccess) {
+        cudaMemcpy(count, f->routing.count + f->routing.first, f->groups * sizeof *count,
+                   cudaMemcpyDeviceToHost) != cudaSuccess) {
         return 0;
     }
     for (uint32_t g = 0; g < f->groups; g++) {

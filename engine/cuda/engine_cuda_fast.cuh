@@ -10,6 +10,7 @@
 #include "engine_cuda_pointwise.cuh"
 #include "engine_cuda_router.cuh"
 #include "engine_cuda_runner.cuh"
+#include "engine_cuda_share.cuh"
 #include "engine_cuda_upload.cuh"
 
 #include <cuda_bf16.h>
@@ -39,7 +40,7 @@ struct cuda_fast { /* cuda_runner_state of this runner */
     const cuda_model *model;
     cuda_type type;          /* of activations and of all matrices but embedding, router and head */
     bool shared_group;       /* the shared expert is the group after the last routed one */
-    uint32_t groups;         /* routed + shared_group */
+    uint32_t groups;         /* routed experts of this GPU + shared_group */
     uint32_t kv_row;         /* of layer.first */
     uint32_t first_rows;     /* outputs of layer.first, padding between its parts included */
     cuda_fast_layer *layers; /* owned */
@@ -80,6 +81,9 @@ struct cuda_fast { /* cuda_runner_state of this runner */
     /* while a step is enqueued: the sum that the next norm is to begin with */
     cuda_mix mix;
     bool mix_waits;
+
+    cuda_share share; /* where the model is spread over several GPUs */
+    bool parts_wait;  /* as mix_waits: the parts of the stream that the GPUs have exchanged */
 };
 
 /* The plane of layer `layer`; llama: part 0 keys, 1 values. */
@@ -93,6 +97,9 @@ static inline uint8_t *cuda_fast_plane(const cuda_fast *f, uint32_t layer, uint3
 cudaError_t cuda_fast_product(const cuda_weight *w, const cuda_rows *x, uint32_t rows,
                               cuda_epilogue epilogue, void *out, uint32_t ld, const float *bias,
                               cudaStream_t stream);
+/* h += x W^T + bias, the parts of other GPUs included; what is left of that to the next norm: mix_waits, parts_wait. */
+cudaError_t cuda_fast_add(cuda_fast *f, const cuda_weight *w, const cuda_rows *x, uint32_t rows,
+                          const float *bias, cudaStream_t stream);
 /* gated = silu(gate x) * (up x) */
 cudaError_t cuda_fast_gated(const cuda_weight *w, const cuda_rows *x, uint32_t rows,
                             const cuda_rows *gated, cudaStream_t stream);

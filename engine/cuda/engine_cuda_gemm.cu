@@ -44,7 +44,7 @@ cudaError_t cuda_gemm_prepare(void)
 cudaError_t cuda_gemm_run(const cuda_gemm *gemm, cudaStream_t stream)
 {
     return fits_narrow(*gemm) ? cuda_gemm_narrow(gemm, NULL, NULL, stream)
-                              : cuda_gemm_wide(gemm, NULL, NULL, stream);
+                              : cuda_gemm_wide(gemm, NULL, stream);
 }
 
 cudaError_t cuda_gemm_run_grouped(const cuda_gemm *gemm, const cuda_groups *groups,
@@ -52,5 +52,5 @@ cudaError_t cuda_gemm_run_grouped(const cuda_gemm *gemm, const cuda_groups *grou
 {
     return gemm->rows <= GEMM_NARROW_ROWS * groups->count
                ? cuda_gemm_narrow(gemm, groups, counter, stream)
-               : cuda_gemm_wide(gemm, groups, counter, stream);
+               : cuda_gemm_wide(gemm, groups, stream);
 }

@@ -63,7 +63,6 @@ cudaError_t cuda_gemm_narrow_prepare(uint32_t processors);
 cudaError_t cuda_gemm_wide_prepare(uint32_t processors);
 cudaError_t cuda_gemm_narrow(const cuda_gemm *gemm, const cuda_groups *groups, uint32_t *counter,
                              cudaStream_t stream);
-cudaError_t cuda_gemm_wide(const cuda_gemm *gemm, const cuda_groups *groups, uint32_t *counter,
-                           cudaStream_t stream);
+cudaError_t cuda_gemm_wide(const cuda_gemm *gemm, const cuda_groups *groups, cudaStream_t stream);
 
 #endif

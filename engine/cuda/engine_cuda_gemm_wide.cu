@@ -392,10 +392,8 @@ static cudaError_t wide_launch(const cuda_wide_problem &problem, cudaStream_t st
     return cuda_launch(cuda_wide_kernel<KIND>, shape, stream, problem);
 }
 
-cudaError_t cuda_gemm_wide(const cuda_gemm *gemm, const cuda_groups *groups, uint32_t *counter,
-                           cudaStream_t stream)
+cudaError_t cuda_gemm_wide(const cuda_gemm *gemm, const cuda_groups *groups, cudaStream_t stream)
 {
-    (void)counter; /* tiles are dealt out in a fixed order */
     if (wide_processors == 0 || gemm->rows == 0 || gemm->x.type != gemm->w.type ||
         gemm->x.k_blocks != gemm->w.k_blocks) {
         return cudaErrorInvalidValue;

@@ -1,6 +1,7 @@
 /* The generic runner: memory, uploads and the order of kernels, after engine/cpu's forward. */
 #include "engine_cuda_generic.cuh"
 #include "engine_cuda_runner.cuh"
+#include "engine_cuda_share.cuh"
 
 #include "pv_mem.h"
 
@@ -69,6 +70,7 @@ struct runner {
     float *final_norm;
     cuda_generic_cache cache;
     scratch s;
+    cuda_share share;        /* where the model is spread over several GPUs */
     uint32_t attention_rows; /* of a group */
 };
 
@@ -123,11 +125,12 @@ uint32_t group_rows(const engine_config *c)
                                        mla ? c->mla.kv_lora_rank : c->head_dim);
 }
 
-bool experts_alike(const engine_weights *w)
+bool experts_alike(const cuda_model *m)
 {
+    const engine_weights *w = m->weights;
     for (uint32_t l = 0; l < w->config->layers; l++) {
         const engine_layer *layer = &w->layers[l];
-        for (uint32_t e = 1; layer->is_moe && e < w->config->moe.routed; e++) {
+        for (uint32_t e = 1; layer->is_moe && e < cuda_model_experts(m).count; e++) {
             if (layer->experts[e].gate.dtype != layer->experts[0].gate.dtype ||
                 layer->experts[e].up.dtype != layer->experts[0].up.dtype ||
                 layer->experts[e].down.dtype != layer->experts[0].down.dtype) {
@@ -168,7 +171,7 @@ bool supports(const cuda_model *m, char why[160])
         reason = "too large a vocabulary";
     } else if (c->moe.routed > CUDA_GENERIC_EXPERTS_MAX) {
         reason = "too many experts";
-    } else if (!experts_alike(m->weights)) {
+    } else if (!experts_alike(m)) {
         reason = "experts of one layer differ in type";
     } else if (!buffers_fit(m)) {
         reason = "max_rows is too large for this model";
@@ -293,7 +296,7 @@ void visit_experts(walk *k, mlp *m, const engine_mlp *experts, uint32_t count)
     }
 }
 
-void visit_layer(walk *k, layer *l, const engine_layer *w, uint32_t routed)
+void visit_layer(walk *k, layer *l, const engine_layer *w, uint32_t experts)
 {
     visit(k, &l->input_norm, &w->input_norm);
     visit(k, &l->post_norm, &w->post_norm);
@@ -316,7 +319,7 @@ void visit_layer(walk *k, layer *l, const engine_layer *w, uint32_t routed)
     visit(k, &l->router, &w->router);
     visit(k, &l->router_bias, &w->router_bias);
     if (w->is_moe) {
-        visit_experts(k, &l->experts, w->experts, routed);
+        visit_experts(k, &l->experts, w->experts, experts);
     }
 }
 
@@ -331,7 +334,7 @@ void visit_all(walk *k, runner *r)
     }
     visit(k, &r->final_norm, &w->final_norm);
     for (uint32_t l = 0; l < r->config->layers; l++) {
-        visit_layer(k, &r->layers[l], &w->layers[l], r->config->moe.routed);
+        visit_layer(k, &r->layers[l], &w->layers[l], cuda_model_experts(r->model).count);
     }
 }
 
@@ -421,6 +424,7 @@ void lay_out(cuda_runner_state *state, cuda_arenas *arenas)
     if (c->moe.routed != 0) {
         lay_out_experts(r, arena);
     }
+    cuda_share_lay_out(&r->share, r->model, r->s.hidden.stride, arena);
 }
 
 pv_status upload(cuda_runner_state *state, cuda_upload *to, pv_error *err)
@@ -512,6 +516,20 @@ void project(step *t, const matrix *m, const rows *x, const rows *y, const float
     cuda_generic_job job = job_of(m, y, bias);
     p.add = add;
     run_jobs(t, p, &job, 1);
+}
+
+/* The stream += W x + bias, the parts of other GPUs included. */
+void project_into_stream(step *t, const matrix *m, const rows *x, const float *bias)
+{
+    const cuda_share *share = &t->r->share;
+    const rows *hidden = &t->s->hidden;
+    if (share->ranks == 0) {
+        project(t, m, x, hidden, bias, true);
+        return;
+    }
+    rows part = {share->part, share->stride};
+    project(t, m, x, &part, bias, false);
+    keep(t, cuda_share_add(share, hidden->data, t->b->rows, t->stream));
 }
 
 void normalise(step *t, const rows *x, const float *w, const rows *out, uint32_t cols)
@@ -648,6 +666,7 @@ void feed_experts(step *t, const layer *l)
     p.choices = &s->choices;
     p.entries_max = t->b->rows * moe->per_token;
     p.routed = moe->routed;
+    p.experts = cuda_model_experts(t->r->model);
     p.x_divisor = moe->per_token;
     cuda_generic_job jobs[] = {job_of(&l->experts.gate, &s->entry_gate, NULL),
                                job_of(&l->experts.up, &s->entry_up, NULL)};
@@ -675,10 +694,24 @@ void feed_moe(step *t, const layer *l)
         feed_in(t, &l->shared);
         project(t, &l->shared.down, &s->gate, &s->shared, NULL, false);
     }
-    cuda_generic_mix mix = {s->hidden.data,      s->hidden.stride,   t->c->hidden_size,
-                            s->parts.data,       s->choices.weights, shared ? s->shared.data : NULL,
-                            t->c->moe.per_token, t->b->rows,         t->b->active};
+    const cuda_share *share = &t->r->share;
+    cuda_generic_mix mix = {};
+    mix.hidden = share->ranks == 0 ? s->hidden.data : share->part;
+    mix.set = share->ranks != 0;
+    mix.stride = s->hidden.stride;
+    mix.cols = t->c->hidden_size;
+    mix.parts = s->parts.data;
+    mix.weights = s->choices.weights;
+    mix.ids = s->choices.ids;
+    mix.experts = cuda_model_experts(t->r->model);
+    mix.shared = shared ? s->shared.data : NULL;
+    mix.per_token = t->c->moe.per_token;
+    mix.rows = t->b->rows;
+    mix.active = t->b->active;
     keep(t, cuda_generic_mix_run(&mix, t->stream));
+    if (share->ranks != 0) {
+        keep(t, cuda_share_add(share, s->hidden.data, t->b->rows, t->stream));
+    }
 }
 
 void run_layer(step *t, uint32_t index)
@@ -691,13 +724,13 @@ void run_layer(step *t, uint32_t index)
     } else {
         attend_llama(t, l, index);
     }
-    project(t, &l->o, &s->attention, &s->hidden, l->o_bias, true);
+    project_into_stream(t, &l->o, &s->attention, l->o_bias);
     normalise(t, &s->hidden, l->post_norm, &s->norm, t->c->hidden_size);
     if (t->r->model->weights->layers[index].is_moe) {
         feed_moe(t, l);
     } else {
         feed_in(t, &l->dense);
-        project(t, &l->dense.down, &s->gate, &s->hidden, NULL, true);
+        project_into_stream(t, &l->dense.down, &s->gate, NULL);
     }
 }
 
@@ -712,9 +745,16 @@ void run_head(step *t, float *logits)
     p.rows = t->b->logit_count;
     p.active = NULL;
     p.jobs = 1;
+    const cuda_share *share = &t->r->share;
     rows out = {logits, t->c->vocab_size};
+    if (share->ranks != 0) {
+        out = {share->logits_part, share->width};
+    }
     p.job[0] = job_of(&t->r->head, &out, NULL);
     keep(t, cuda_generic_product_run(&p, t->stream));
+    if (share->ranks != 0) {
+        keep(t, cuda_share_logits(share, logits, t->b->logit_count, t->stream));
+    }
 }
 
 cudaError_t run_step(cuda_runner_state *state, const cuda_batch *batch, float *logits,

@@ -17,6 +17,7 @@
 #define ENGINE_CUDA_GENERIC_CUH
 
 #include "engine_config.h"
+#include "engine_shard.h"
 
 #include <cuda_runtime.h>
 #include <stddef.h>
@@ -93,6 +94,8 @@ struct cuda_generic_product {
     uint32_t entries_max;
     uint32_t routed;
     uint32_t x_divisor; /* 1 where there are none */
+    engine_range
+        experts; /* whose weights are here, job.w the first one's; entries of others are left as they are */
 };
 
 cudaError_t cuda_generic_product_run(const cuda_generic_product *op, cudaStream_t stream);
@@ -120,12 +123,16 @@ enum { CUDA_GENERIC_EXPERTS_MAX = 2048 };
 cudaError_t cuda_generic_gate_run(const cuda_generic_gate *op, const cuda_generic_choices *choices,
                                   cudaStream_t stream);
 
-struct cuda_generic_mix { /* hidden[row] += (sum over i of weights[e] * parts[e]) + shared[row] */
+/* hidden[row] += (sum over i of weights[e] * parts[e]) + shared[row] */
+struct cuda_generic_mix {
     float *hidden;
     uint32_t stride; /* of hidden, parts and shared */
     uint32_t cols;
     const float *parts;   /* [rows * per_token]              */
     const float *weights; /* [rows * per_token]              */
+    const uint32_t *ids;  /* [rows * per_token]              */
+    engine_range experts; /* that count */
+    bool set;             /* hidden[row] = instead */
     const float *shared;  /* NULL: none */
     uint32_t per_token;
     uint32_t rows;

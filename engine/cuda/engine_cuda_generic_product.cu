@@ -49,7 +49,8 @@ __device__ __forceinline__ taken_rows take(const cuda_generic_product &p,
     if (p.choices != NULL) {
         if (tile < *c.tile_count) {
             cuda_generic_tile e = c.tiles[tile];
-            t = {e.count, e.first, c.order, e.expert};
+            uint32_t here = e.expert - p.experts.first;
+            t = {here < p.experts.count ? e.count : 0, e.first, c.order, here};
         }
         return t;
     }

@@ -244,13 +244,16 @@ __global__ void __launch_bounds__(MIX_THREADS) mix(const __grid_constant__ cuda_
     float sum = 0;
     for (uint32_t i = 0; i < p.per_token; i++) {
         size_t entry = (size_t)row * p.per_token + i;
+        if (p.ids[entry] - p.experts.first >= p.experts.count) {
+            continue;
+        }
         sum = fmaf(p.weights[entry], p.parts[entry * p.stride + c], sum);
     }
     size_t at = (size_t)row * p.stride + c;
     if (p.shared != NULL) {
         sum += p.shared[at];
     }
-    p.hidden[at] += sum;
+    p.hidden[at] = p.set ? sum : p.hidden[at] + sum;
 }
 
 } // namespace

@@ -11,6 +11,7 @@ static void drop(cuda_graph_entry *entry)
         (void)cudaGraphExecDestroy(entry->exec);
         entry->exec = NULL;
     }
+    entry->elsewhere = false;
 }
 
 /* The entry of a shape; a new one, in the place of the oldest if need be, when there is none. */
@@ -31,15 +32,23 @@ static cuda_graph_entry *find(cuda_graphs *g, cuda_step_shape shape, bool *known
     return entry;
 }
 
-static cudaError_t capture(cudaGraphExec_t *out, cuda_step_shape shape, cuda_graph_fn *fn,
-                           void *user, cudaStream_t stream)
+/* All of a step, on every rank that shares the stream. */
+static cudaError_t enqueue_all(cuda_comm *comm, cuda_step_shape shape, cuda_graph_fn *fn,
+                               void *user, cudaStream_t stream)
+{
+    cudaError_t error = fn(user, shape, stream);
+    return error == cudaSuccess && comm != NULL ? cuda_comm_pass(comm) : error;
+}
+
+static cudaError_t capture(cudaGraphExec_t *out, cuda_comm *comm, cuda_step_shape shape,
+                           cuda_graph_fn *fn, void *user, cudaStream_t stream)
 {
     cudaGraph_t graph = NULL;
     cudaError_t error = cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
     if (error != cudaSuccess) {
         return error;
     }
-    error = fn(user, shape, stream);
+    error = enqueue_all(comm, shape, fn, user, stream);
     cudaError_t ended = cudaStreamEndCapture(stream, &graph); /* ends it after a failure too */
     error = error == cudaSuccess ? ended : error;
     if (error == cudaSuccess) {
@@ -51,8 +60,19 @@ static cudaError_t capture(cudaGraphExec_t *out, cuda_step_shape shape, cuda_gra
     return error;
 }
 
-cudaError_t cuda_graphs_run(cuda_graphs *graphs, cuda_step_shape shape, cuda_graph_fn *fn,
-                            void *user, cudaStream_t stream)
+/* A known shape on a rank whose kernels are in the graph of rank 0. */
+static cudaError_t follow(cuda_graph_entry *entry, cuda_comm *comm, cuda_step_shape shape,
+                          cuda_graph_fn *fn, void *user, cudaStream_t stream)
+{
+    if (entry->elsewhere) {
+        return cudaSuccess;
+    }
+    entry->elsewhere = true;
+    return enqueue_all(comm, shape, fn, user, stream);
+}
+
+cudaError_t cuda_graphs_run(cuda_graphs *graphs, cuda_comm *comm, cuda_step_shape shape,
+                            cuda_graph_fn *fn, void *user, cudaStream_t stream)
 {
     bool known = false;
     cuda_graph_entry *entry = find(graphs, shape, &known);
@@ -60,9 +80,13 @@ cudaError_t cuda_graphs_run(cuda_graphs *graphs, cuda_step_shape shape, cuda_gra
     if (!known) {
         return fn(user, shape, stream);
     }
+    if (comm != NULL && !cuda_comm_captures(comm)) {
+        return follow(entry, comm, shape, fn, user, stream);
+    }
     if (entry->exec == NULL) {
-        cudaError_t error = capture(&entry->exec, shape, fn, user, stream);
-        if (error == cudaErrorMemoryAllocation) { /* no room for a graph: goes without */
+        cudaError_t error = capture(&entry->exec, comm, shape, fn, user, stream);
+        if (error == cudaErrorMemoryAllocation &&
+            comm == NULL) { /* no room for a graph: goes without */
             (void)cudaGetLastError();
             entry->exec = NULL;
             return fn(user, shape, stream);

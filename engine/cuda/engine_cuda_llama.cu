@@ -36,17 +36,14 @@ cudaError_t cuda_fast_llama_layer(cuda_fast *f, uint32_t layer, const cuda_batch
                                   cudaStream_t stream)
 {
     const cuda_fast_layer *l = &f->layers[layer];
-    uint32_t hidden = f->model->config->hidden_size;
     cuda_rows gated = cuda_fast_cols(&f->gated, l->down.cols);
     cudaError_t error = cuda_fast_norm(f, l->input_norm, b->rows, NULL, stream);
     CUDA_TRY(error, cuda_fast_product(&l->first, &f->x, b->rows, CUDA_OUT_F32, f->first_out,
                                       f->first_rows, l->first_bias, stream));
     CUDA_TRY(error, attend(f, layer, b, stream));
-    CUDA_TRY(error, cuda_fast_product(&l->o, &f->att, b->rows, CUDA_OUT_ADD, f->h, hidden,
-                                      l->o_bias, stream));
+    CUDA_TRY(error, cuda_fast_add(f, &l->o, &f->att, b->rows, l->o_bias, stream));
     CUDA_TRY(error, cuda_fast_norm(f, l->post_norm, b->rows, NULL, stream));
     CUDA_TRY(error, cuda_fast_gated(&l->gate_up, &f->x, b->rows, &gated, stream));
-    CUDA_TRY(error, cuda_fast_product(&l->down, &gated, b->rows, CUDA_OUT_ADD, f->h, hidden, NULL,
-                                      stream));
+    CUDA_TRY(error, cuda_fast_add(f, &l->down, &gated, b->rows, NULL, stream));
     return error;
 }

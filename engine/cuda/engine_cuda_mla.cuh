@@ -16,9 +16,9 @@
  * past the last of a tile must be finite: clear the buffer once.
  *
  * Order of sums (batch invariance). The keys of a row (0 .. length - 1) are cut into runs of cuda_mla_run(length) keys;
- * a run is reduced key block by key block (64), from nothing. Runs are then merged in pairs, as a tree: n runs are the
- * greatest power of two below n, then the rest. The run and the tree depend on the length only, so neither the batch
- * nor the plan below can change a bit of the result. */
+ * a run is reduced key block by key block (64), from nothing. Runs are folded in fours, from the left, the results of
+ * these again in fours, and once more. The run and the tree depend on the length only, so neither the batch nor the plan
+ * below can change a bit of the result. */
 #ifndef ENGINE_CUDA_MLA_CUH
 #define ENGINE_CUDA_MLA_CUH
 
@@ -38,9 +38,10 @@ enum {
     CUDA_MLA_SLICES = 9,
     CUDA_MLA_SLICE_BYTES = 8192, /* 64 rows x 128 bytes */
     CUDA_MLA_PAGE_BYTES = CUDA_MLA_SLICES * CUDA_MLA_SLICE_BYTES,
-    CUDA_MLA_RUN = 1024,  /* shortest run, keys                               */
-    CUDA_MLA_RUNS = 64,   /* a row has at most: past 65,536 keys the runs grow */
-    CUDA_MLA_SLOTS = 512, /* pieces of rows that one attend() may leave to merge */
+    CUDA_MLA_RUN = 1024, /* shortest run, keys                               */
+    CUDA_MLA_RUNS = 64,  /* a row has at most: past 65,536 keys the runs grow */
+    CUDA_MLA_SLOTS =
+        512, /* parts of rows that one attend() may leave to merge, times tiles of heads */
     CUDA_MLA_BLOCKS = 160 /* most thread blocks that a plan is made for */
 };
 
@@ -83,11 +84,11 @@ size_t cuda_mla_plan_bytes(uint32_t rows_max, uint32_t heads);
 
 /* sequence[i], length[i] (host): row i belongs to row sequence[i] of the page table and attends to keys 0 ..
  * length[i] - 1, length >= 1. blocks: streaming multiprocessors of the device (clipped to CUDA_MLA_BLOCKS). The plan is
- * the same for all layers. Returns the pieces that are left to merge. */
+ * the same for all layers. Returns the parts that are left to merge. */
 uint32_t cuda_mla_plan(void *plan, const uint32_t *sequence, const uint32_t *length, uint32_t rows,
                        uint32_t heads, uint32_t blocks);
 
-/* The same with no row cut into pieces of more than `piece` runs (a power of two): for tests and benchmarks. */
+/* The same with no row cut into pieces of more than `piece` runs (1, 2, 4, 16 or 64): for tests and benchmarks. */
 uint32_t cuda_mla_plan_pieces(void *plan, const uint32_t *sequence, const uint32_t *length,
                               uint32_t rows, uint32_t heads, uint32_t blocks, uint32_t piece);
 

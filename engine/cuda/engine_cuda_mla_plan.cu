@@ -1,6 +1,6 @@
 /* The plan of an attention step: rows are cut into pieces of whole runs when that keeps more of the GPU busy, and the
- * pieces dealt out to teams of thread blocks, longest first to the least loaded. Nothing here can change a result: pieces are
- * subtrees of the tree in which runs are merged. Host code. */
+ * pieces dealt out to teams of thread blocks, longest first to the least loaded. Nothing here can change a result: runs are
+ * folded in the order of the tree, here or there. Host code. */
 #include "engine_cuda_mla_plan.cuh"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 #include <vector>
 
 /* Costs in tenths of a microsecond on an H100; only their ratios matter. */
-enum { COST_KEYS = 15 /* 64 keys */, COST_RUN = 25, COST_ITEM = 35, COST_MERGE = 30 };
+enum { COST_KEYS = 22 /* 64 keys */, COST_RUN = 35, COST_ITEM = 70, COST_MERGE = 40 };
 
 namespace
 {
@@ -50,20 +50,39 @@ static uint32_t item_cost(const cuda_mla_item &item)
     return COST_ITEM + item.runs * COST_RUN + (uint32_t)((keys + 63) / 64) * COST_KEYS;
 }
 
+/* Results that a row of `runs` runs leaves in pieces of `piece`. */
+static uint32_t parts_of(uint32_t runs, uint32_t piece)
+{
+    if (piece != 2) {
+        return (runs + piece - 1) / piece;
+    }
+    static const uint32_t rest[CUDA_MLA_FOLD] = {0, 1, 1, 2};
+    return runs / CUDA_MLA_FOLD * 3 + rest[runs % CUDA_MLA_FOLD];
+}
+
+static uint32_t runs_of(uint32_t length)
+{
+    uint32_t keys = cuda_mla_run(length);
+    return (length + keys - 1) / keys;
+}
+
 static void cut_row(draft *d, const rows_view &view, uint32_t row, uint32_t piece)
 {
     uint32_t length = view.length[row];
-    uint32_t keys = cuda_mla_run(length);
-    uint32_t runs = (length + keys - 1) / keys;
-    uint32_t parts = (runs + piece - 1) / piece;
-    bool whole = parts == 1;
-    if (!whole) {
-        d->merges.push_back({row, d->slots, parts, 0});
+    uint32_t runs = runs_of(length);
+    uint32_t slot = d->slots;
+    bool whole = runs <= piece;
+    for (uint32_t run = 0; run < runs; run += piece) {
+        uint32_t count = std::min(piece, runs - run);
+        bool apart = piece == 2 && count == 2 && run % CUDA_MLA_FOLD != 0;
+        d->items.push_back({row, view.sequence[row], length, run, count, cuda_mla_run(length),
+                            whole ? CUDA_MLA_WHOLE : slot, apart});
+        slot += apart ? 2 : 1;
     }
-    for (uint32_t p = 0; p < parts; p++) {
-        d->items.push_back({row, view.sequence[row], length, p * piece,
-                            std::min(piece, runs - p * piece), keys,
-                            whole ? CUDA_MLA_FINAL : d->slots++, 0});
+    if (!whole) {
+        uint32_t parts = parts_of(runs, piece);
+        d->merges.push_back({row, d->slots, parts, piece == 2 ? 3u : (uint32_t)CUDA_MLA_FOLD});
+        d->slots += parts;
     }
 }
 
@@ -102,9 +121,8 @@ static bool make_draft(draft *d, const rows_view &view, uint32_t piece)
     d->slots = 0;
     uint64_t slots = 0;
     for (uint32_t row = 0; row < view.rows; row++) {
-        uint32_t keys = cuda_mla_run(view.length[row]);
-        uint32_t runs = (view.length[row] + keys - 1) / keys;
-        slots += runs > piece ? (uint64_t)view.tiles * ((runs + piece - 1) / piece) : 0;
+        uint32_t runs = runs_of(view.length[row]);
+        slots += runs > piece ? (uint64_t)view.tiles * parts_of(runs, piece) : 0;
     }
     if (slots > CUDA_MLA_SLOTS) {
         return false;
@@ -150,7 +168,7 @@ uint32_t cuda_mla_plan_pieces(void *plan, const uint32_t *sequence, const uint32
     rows_view view = {sequence, length, rows, cuda_mla_tiles(heads), cuda_mla_teams(blocks, heads)};
     draft d;
     while (!make_draft(&d, view, piece)) {
-        piece *= 2;
+        piece *= piece <= 2 ? 2 : CUDA_MLA_FOLD;
     }
     return write_plan(plan, d);
 }
@@ -163,7 +181,7 @@ uint32_t cuda_mla_plan(void *plan, const uint32_t *sequence, const uint32_t *len
     rows_view view = {sequence, length, rows, cuda_mla_tiles(heads), cuda_mla_teams(blocks, heads)};
     make_draft(&best, view, CUDA_MLA_RUNS);
     if (best.items.size() < (size_t)8 * view.teams) {
-        for (uint32_t piece = CUDA_MLA_RUNS / 2; piece >= 1; piece /= 2) {
+        for (uint32_t piece : {16u, 4u, 2u, 1u}) {
             if (!make_draft(&other, view, piece)) {
                 break;
             }

@@ -8,11 +8,14 @@ enum {
     CUDA_MLA_THREADS = 256, /* that hold results: two warpgroups */
     CUDA_MLA_PART_BYTES =
         33 * 16 *
-        CUDA_MLA_THREADS, /* a partial result of 64 heads: 128 sums, 2 x (m, l) a thread */
-    CUDA_MLA_LEVELS = 6   /* of the tree of runs below its root: log2(CUDA_MLA_RUNS) */
+        CUDA_MLA_THREADS,   /* a partial result of 64 heads: 128 sums, 2 x (m, l) a thread */
+    CUDA_MLA_FOLD = 4,      /* parts that are folded into one, at each level              */
+    CUDA_MLA_FOLD_BITS = 2, /* log2                                                       */
+    CUDA_MLA_LEVELS = 3     /* CUDA_MLA_FOLD ^ CUDA_MLA_LEVELS = CUDA_MLA_RUNS            */
 };
 
-const uint32_t CUDA_MLA_FINAL = 0xFFFFFFFFu;
+const uint32_t CUDA_MLA_WHOLE =
+    0xFFFFFFFFu; /* a slot: there are no others, the result is the row's */
 
 /* A team: thread blocks that compute the tiles of 64 heads of the same rows. A plan speaks of teams. */
 __host__ __device__ inline uint32_t cuda_mla_teams(uint32_t blocks, uint32_t heads)
@@ -21,18 +24,18 @@ __host__ __device__ inline uint32_t cuda_mla_teams(uint32_t blocks, uint32_t hea
     return blocks / cuda_mla_tiles(heads);
 }
 
-/* Runs `run` .. run + runs - 1 of a row, for one team. `run` is a multiple of the piece's size (a power of two), so
- * that its result is a subtree of the row's tree. */
+/* A piece of a row, for one team: runs `run` .. run + runs - 1. They are what one node of the row's tree holds (1, 4, 16,
+ * 64 runs, the row's last may have fewer), or two runs. Two that begin a node are folded, as they are in the whole; two
+ * that end it are `apart`: their results are left in `slot` and the one after it. */
 struct cuda_mla_item {
     uint32_t row;
     uint32_t sequence;
     uint32_t length;
     uint32_t run;
     uint32_t runs;
-    uint32_t keys; /* of a run */
-    uint32_t
-        slot; /* where the partial result goes, slot * tiles + tile; CUDA_MLA_FINAL: it is the row's result */
-    uint32_t unused;
+    uint32_t keys;  /* of a run */
+    uint32_t slot;  /* where the result goes: part slot * tiles + tile. Or CUDA_MLA_WHOLE */
+    uint32_t apart; /* 0 or 1 */
 };
 
 /* Slots slot .. slot + parts - 1 make the result of a row. */
@@ -40,7 +43,7 @@ struct cuda_mla_merge {
     uint32_t row;
     uint32_t slot;
     uint32_t parts;
-    uint32_t unused;
+    uint32_t group; /* parts that make a node: 4, or 3 where the first stands for two */
 };
 
 struct cuda_mla_plan_head {
@@ -54,6 +57,9 @@ __host__ __device__ inline const cuda_mla_item *cuda_mla_items(const void *plan)
 {
     return (const cuda_mla_item *)((const uint8_t *)plan + sizeof(cuda_mla_plan_head));
 }
+
+/* The parts of all rows that were cut; attention on `blocks` thread blocks lies in front of it in the stream. */
+cudaError_t cuda_mla_merge_run(const cuda_mla_attend *attend, uint32_t blocks, cudaStream_t stream);
 
 /* cuda_mla_prepare()'s part for the products around attention. */
 cudaError_t cuda_mla_head_prepare(void);

@@ -199,6 +199,8 @@ __device__ __forceinline__ void mix_into(const cuda_mix &p, uint32_t row, const 
     uint32_t active = p.active != NULL ? *p.active : UINT32_MAX;
     uint32_t place = lane < places ? p.place[(size_t)row * places + lane] : 0;
     float weight = lane < p.per_token ? p.weights[(size_t)row * p.per_token + lane] : 1.0f;
+    uint32_t least = p.range != NULL ? p.range[0] : 0;
+    uint32_t below = p.range != NULL ? p.range[p.range_end] : UINT32_MAX;
     if (row >= active) {
         return;
     }
@@ -213,7 +215,7 @@ __device__ __forceinline__ void mix_into(const cuda_mix &p, uint32_t row, const 
         float factor = __shfl_sync(ALL, weight, e);
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            if (at[i] < p.cols) {
+            if (at[i] < p.cols && from >= least && from < below) {
                 add_weighted(sum[i], factor, expert4(p, from, at[i]));
             }
         }
@@ -296,10 +298,39 @@ __global__ void __launch_bounds__(UNITS_NEAR * 8, 2)
     }
 }
 
+/* What is added to a row before it is normalised. */
+struct nothing {
+};
+
+__device__ __forceinline__ void add_first(const nothing &, uint32_t, const uint32_t (&)[1],
+                                          float4 (&)[1])
+{
+}
+
+__device__ __forceinline__ void add_first(const cuda_mix &mix, uint32_t row,
+                                          const uint32_t (&at)[1], float4 (&v)[1])
+{
+    mix_into<1>(mix, row, at, v);
+}
+
+__device__ __forceinline__ void add_first(const cuda_parts &p, uint32_t row,
+                                          const uint32_t (&at)[1], float4 (&v)[1])
+{
+    const float *part = p.at + (size_t)row * p.cols;
+    float4 sum = load4(part, at[0], p.cols);
+    for (uint32_t r = 1; r < p.ranks; r++) {
+        add4(sum, load4(part + r * p.step, at[0], p.cols));
+    }
+    add4(v[0], sum);
+    if (at[0] < p.cols) {
+        *(float4 *)(p.h + (size_t)row * p.cols + at[0]) = v[0];
+    }
+}
+
 /* A cluster a row, a warp a unit: for few rows, whose loads would otherwise all go through one multiprocessor. */
-template <bool MIX>
+template <class FIRST>
 __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(1024)
-    norm_cluster_kernel(const __grid_constant__ cuda_norm p, const __grid_constant__ cuda_mix mix)
+    norm_cluster_kernel(const __grid_constant__ cuda_norm p, const __grid_constant__ FIRST first)
 {
     namespace groups = cooperative_groups;
     __shared__ float part[UNITS_MAX];
@@ -315,9 +346,7 @@ __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(1024)
     cuda_chain_release();
     const float *x = p.x + (size_t)(p.pick == NULL ? row : p.pick[row]) * p.ld;
     float4 v[1] = {load4(x, at[0], p.cols)};
-    if (MIX) {
-        mix_into<1>(mix, row, at, v);
-    }
+    add_first(first, row, at, v);
     float sum = unit_squares(v[0]);
     if (lane < CLUSTER && unit < units) {
         *cluster.map_shared_rank(&part[unit], lane) = sum;
@@ -410,8 +439,8 @@ __global__ void __launch_bounds__(256) silu_kernel(const __grid_constant__ cuda_
 /* Rows up to which a cluster a row is faster. */
 enum { CLUSTER_ROWS = 32, CLUSTER_ROWS_MIX = 48 };
 
-template <bool MIX>
-cudaError_t run_cluster(const cuda_norm *op, const cuda_mix &mix, cudaStream_t stream)
+template <class FIRST>
+cudaError_t run_cluster(const cuda_norm *op, const FIRST &first, cudaStream_t stream)
 {
     uint32_t units = units_of(op->cols);
     if (units > UNITS_MAX) {
@@ -419,7 +448,7 @@ cudaError_t run_cluster(const cuda_norm *op, const cuda_mix &mix, cudaStream_t s
     }
     uint32_t warps = (units + CLUSTER - 1) / CLUSTER;
     cuda_shape shape = {dim3(op->rows * CLUSTER), dim3(warps * 32), 0};
-    return cuda_launch(norm_cluster_kernel<MIX>, shape, stream, *op, mix);
+    return cuda_launch(norm_cluster_kernel<FIRST>, shape, stream, *op, first);
 }
 
 } // namespace
@@ -440,8 +469,7 @@ cudaError_t cuda_norm_run(const cuda_norm *op, cudaStream_t stream)
 {
     uint32_t units = units_of(op->cols);
     if (units > UNITS_NEAR || (op->rows <= CLUSTER_ROWS && units >= CLUSTER)) {
-        cuda_mix none = {};
-        return run_cluster<false>(op, none, stream);
+        return run_cluster(op, nothing(), stream);
     }
     uint32_t blocks = op->rows < NORM_BLOCKS ? op->rows : (uint32_t)NORM_BLOCKS;
     cuda_shape shape = {dim3(blocks), dim3((units + 3) / 4 * 32), 0};
@@ -451,10 +479,15 @@ cudaError_t cuda_norm_run(const cuda_norm *op, cudaStream_t stream)
 cudaError_t cuda_mix_norm_run(const cuda_mix *mix, const cuda_norm *op, cudaStream_t stream)
 {
     if (op->rows <= CLUSTER_ROWS_MIX) {
-        return run_cluster<true>(op, *mix, stream);
+        return run_cluster(op, *mix, stream);
     }
     cudaError_t error = cuda_mix_run(mix, stream);
     return error != cudaSuccess ? error : cuda_norm_run(op, stream);
+}
+
+cudaError_t cuda_parts_norm_run(const cuda_parts *parts, const cuda_norm *op, cudaStream_t stream)
+{
+    return op->rows > CUDA_PARTS_ROWS ? cudaErrorInvalidValue : run_cluster(op, *parts, stream);
 }
 
 cudaError_t cuda_latents_run(const cuda_latents *op, cudaStream_t stream)

@@ -53,9 +53,22 @@ struct cuda_mix {
     const uint32_t *place;  /* [rows][per_token + shared]                           */
     const uint32_t *active; /* one word; NULL: all rows                             */
     float *h;               /* [rows][cols]                                         */
+    const uint32_t *range;  /* of all places those from range[0] on, ...; NULL: all */
+    uint32_t range_end;     /* ... and below range[range_end]                       */
 };
 
 cudaError_t cuda_mix_run(const cuda_mix *op, cudaStream_t stream);
+
+/* ---- The parts that several GPUs made ---- */
+
+/* h += ((part 0 + part 1) + part 2) + ..., float32 */
+struct cuda_parts {
+    const float *at; /* rank r's [rows][cols] at at + r * step */
+    size_t step;     /* a multiple of 4 */
+    uint32_t ranks;
+    uint32_t cols;
+    float *h; /* [rows][cols] */
+};
 
 /* ---- Norms ---- */
 
@@ -76,6 +89,12 @@ cudaError_t cuda_norm_run(const cuda_norm *op, cudaStream_t stream);
 /* cuda_mix_run(mix), then cuda_norm_run(op) with op->x == mix->h, op->pick == NULL and the same rows: the same bits, and
  * faster. Rows past *active are normalised without the sum. */
 cudaError_t cuda_mix_norm_run(const cuda_mix *mix, const cuda_norm *op, cudaStream_t stream);
+
+/* Rows that cuda_parts_norm_run() takes. */
+enum { CUDA_PARTS_ROWS = 48 };
+
+/* The sum, then cuda_norm_run(op) with op->x == parts->h, op->pick == NULL: in one kernel. */
+cudaError_t cuda_parts_norm_run(const cuda_parts *parts, const cuda_norm *op, cudaStream_t stream);
 
 /* ---- The latents of MLA ---- */
 

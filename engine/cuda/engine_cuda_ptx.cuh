@@ -94,10 +94,9 @@ __device__ __forceinline__ void cuda_bulk_fetch(const void *from, uint32_t bytes
 /* A store that L2 keeps longest: for what another block reads soon. */
 __device__ __forceinline__ void cuda_store_kept(float4 *to, float4 v)
 {
-    asm volatile("{\n.reg .b64 policy;\n"
-                 "createpolicy.fractional.L2::evict_last.b64 policy, 1.0;\n"
-                 "st.global.L2::cache_hint.v4.f32 [%0], {%1, %2, %3, %4}, policy;\n}" ::"l"(to),
-                 "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+    const uint64_t evict_last = 0x14F0000000000000ull;
+    asm volatile("st.global.L2::cache_hint.v4.f32 [%0], {%1, %2, %3, %4}, %5;" ::"l"(to), "f"(v.x),
+                 "f"(v.y), "f"(v.z), "f"(v.w), "l"(evict_last)
                  : "memory");
 }
 

@@ -521,12 +521,13 @@ __global__ void __launch_bounds__(GATHER_THREADS)
     cuda_chain_wait();
     cuda_chain_release();
     uint32_t first = blockIdx.x * CUDA_ATOM_ROWS;
-    uint32_t end = p.routing.begin[p.routing.groups];
+    uint32_t begin = p.routing.begin[p.routing.first];
+    uint32_t end = p.routing.begin[p.routing.first + p.routing.local];
     uint32_t lane = threadIdx.x % 32;
     uint32_t row[2] = {lane / 8, lane / 8 + 4};
     uint32_t from[2] = {p.routing.source[first + row[0]], p.routing.source[first + row[1]]};
     uint32_t scale_from = p.routing.source[first + lane % 8];
-    if (first >= end) { /* what was read is left over from another batch */
+    if (first < begin || first >= end) { /* what was read may be left over from another batch */
         return;
     }
     size_t offset[2];
@@ -577,6 +578,7 @@ size_t lay_out(const cuda_routing_shape *s, void *base, cuda_routing *out)
     r.per_token = s->moe.per_token;
     r.shared = s->shared ? 1 : 0;
     r.groups = s->moe.routed + r.shared;
+    r.local = r.groups;
     r.partial = (float *)take(&used, base, cuda_router_runs(s->cols) * rows * s->moe.routed * 4);
     r.ids = (uint32_t *)take(&used, base, rows * r.per_token * 4);
     r.weights = (float *)take(&used, base, rows * r.per_token * 4);
@@ -623,10 +625,11 @@ cuda_routing cuda_routing_at(const cuda_routing_shape *shape, void *base)
 cuda_groups cuda_routing_groups(const cuda_routing *routing, uint32_t rows)
 {
     cuda_groups groups = {};
-    groups.count = routing->groups;
-    groups.begin = routing->begin;
-    groups.rows = routing->count;
+    groups.count = routing->local;
+    groups.begin = routing->begin + routing->first;
+    groups.rows = routing->count + routing->first;
     groups.rows_max = rows;
+    groups.settled = true;
     return groups;
 }
 

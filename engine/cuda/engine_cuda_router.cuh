@@ -48,6 +48,11 @@ struct cuda_routing { /* pointers into one block: cuda_routing_at() */
     uint32_t per_token;
     uint32_t groups;
     uint32_t shared; /* 1 or 0 */
+
+    /* The groups that are computed here: first .. first + local - 1. cuda_routing_at() takes all; where experts are spread
+     * over several GPUs, each then takes its own. Rows of other groups are not gathered. */
+    uint32_t first;
+    uint32_t local;
 };
 
 /* Does this file serve it? */

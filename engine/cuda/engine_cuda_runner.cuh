@@ -7,12 +7,15 @@
  *
  * Memory: a runner's lay_out() takes everything from three arenas. It is called twice, with arenas that only count and
  * then with real ones, so plan and open cannot disagree. All memory is zero before uploads begin.
+ * A model that is spread over several GPUs has a device and a runner for each; `weights` and `config` are then those of
+ * its part (engine_shard.h), but for vocab_size, moe.routed and what engine_shard.h lists as whole.
  * Errors: functions that return cudaError_t fail only when CUDA does; the device turns that into PV_E_DEVICE.
  * Threads: one at a time for each device. */
 #ifndef ENGINE_CUDA_RUNNER_CUH
 #define ENGINE_CUDA_RUNNER_CUH
 
 #include "engine_backend.h"
+#include "engine_shard.h"
 #include "engine_weights.h"
 
 #include <cuda_runtime.h>
@@ -45,6 +48,8 @@ struct cuda_arenas {
 
 /* ---- The model as it is opened ---- */
 
+struct cuda_comm; /* engine_cuda_comm.cuh */
+
 struct cuda_model {
     const engine_weights *weights; /* borrowed, as everything in it; until close() */
     const engine_config *config;
@@ -55,7 +60,17 @@ struct cuda_model {
     uint32_t processors;            /* streaming multiprocessors */
     uint32_t capability;            /* 80, 90, ... */
     float score_scale;              /* of attention scores */
+    const engine_shard *shard;      /* which part this is; NULL: the whole model */
+    cuda_comm *comm;  /* to the other parts; NULL: there are none, or nothing runs yet */
+    uint32_t sharers; /* parts on this GPU; 1 but in tests */
 };
+
+/* The routed experts that are computed here. */
+static inline engine_range cuda_model_experts(const cuda_model *m)
+{
+    engine_range all = {0, m->config->moe.routed};
+    return m->shard == NULL ? all : m->shard->experts;
+}
 
 /* ---- A step ---- */
 
@@ -112,7 +127,7 @@ struct cuda_runner {
     pv_status (*prepare)(cuda_runner_state *state, const cuda_host_batch *batch, void *extra,
                          size_t *used, pv_error *err);
 
-    /* Enqueues the step: KV of all rows, and logits [logit_count][vocab_size] float32. A runner that captures must let
+    /* Enqueues the step: KV of all rows, and logits [logit_count][vocab_size] float32 (of parts: rank 0's only). A runner that captures must let
      * nothing but the three numbers at the top of cuda_batch shape its launches: the graph is replayed with other
      * metadata. */
     cudaError_t (*step)(cuda_runner_state *state, const cuda_batch *batch, float *logits,

@@ -274,25 +274,6 @@ __global__ void __launch_bounds__(THREADS) draw_kernel(const __grid_constant__ a
     }
 }
 
-__global__ void __launch_bounds__(THREADS) stop_kernel(const __grid_constant__ cuda_stop p)
-{
-    cuda_chain_wait();
-    cuda_chain_release();
-    uint32_t i = blockIdx.x * THREADS + threadIdx.x;
-    if (i >= p.count) {
-        return;
-    }
-    uint32_t token = p.drawn[i].token;
-    bool hit = false;
-    for (uint32_t k = 0; k < p.stride; k++) {
-        uint32_t stop = p.stop[(size_t)i * p.stride + k];
-        hit |= stop == token && stop != ENGINE_NO_TOKEN;
-    }
-    if (hit) {
-        p.finished[i] = 1;
-    }
-}
-
 uint32_t chunks_of(uint32_t vocab)
 {
     return (vocab + CHUNK - 1) / CHUNK;
@@ -366,13 +347,4 @@ cudaError_t cuda_sampler_run(const cuda_sampler *op, cudaStream_t stream)
         error = cuda_launch(draw_kernel, draw, stream, a);
     }
     return error;
-}
-
-cudaError_t cuda_stop_run(const cuda_stop *op, cudaStream_t stream)
-{
-    if (op->count == 0) {
-        return cudaSuccess;
-    }
-    cuda_shape shape = {dim3((op->count + THREADS - 1) / THREADS), dim3(THREADS), 0};
-    return cuda_launch(stop_kernel, shape, stream, *op);
 }

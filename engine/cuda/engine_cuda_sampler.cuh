@@ -39,16 +39,4 @@ bool cuda_sampler_cuts(const engine_draw *draws, uint32_t draw_count);
 
 cudaError_t cuda_sampler_run(const cuda_sampler *op, cudaStream_t stream);
 
-/* finished[i] |= drawn[i].token is one of stop[i][0 .. stride - 1]; entries ENGINE_NO_TOKEN match nothing. For loops that
- * are enqueued ahead. */
-struct cuda_stop {
-    uint32_t count;
-    uint32_t stride;
-    const engine_drawn *drawn; /* [count] */
-    const uint32_t *stop;      /* [count][stride] */
-    uint32_t *finished;        /* [count], words: 0 or 1 */
-};
-
-cudaError_t cuda_stop_run(const cuda_stop *op, cudaStream_t stream);
-
 #endif

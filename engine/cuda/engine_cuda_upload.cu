@@ -41,6 +41,8 @@ struct upload_job {
     uint32_t first;
     uint32_t step;
     uint32_t row_bytes; /* of the view */
+    uint64_t
+        pitch; /* bytes from a row to the next on the host; row_bytes: nothing lies between them */
     cuda_upload_pack_fn *pack;
 };
 
@@ -50,6 +52,7 @@ struct cuda_upload {
     size_t capacity;
     bool random;
     uint64_t seed;
+    uint32_t sharers;
     /* while it runs */
     int device;
     pthread_mutex_t lock; /* of what follows */
@@ -70,7 +73,8 @@ struct piece {
 
 /* ---- Lists ---- */
 
-pv_status cuda_upload_open(cuda_upload **out, const uint64_t *random_seed, pv_error *err)
+pv_status cuda_upload_open(cuda_upload **out, const uint64_t *random_seed, uint32_t sharers,
+                           pv_error *err)
 {
     cuda_upload *u = (cuda_upload *)pv_calloc(1, sizeof *u);
     if (u == NULL) {
@@ -78,6 +82,7 @@ pv_status cuda_upload_open(cuda_upload **out, const uint64_t *random_seed, pv_er
     }
     u->random = random_seed != NULL;
     u->seed = random_seed != NULL ? *random_seed : 0;
+    u->sharers = sharers;
     *out = u;
     return PV_OK;
 }
@@ -106,9 +111,11 @@ static upload_job job_of(job_kind kind, const engine_view *view)
     job.kind = kind;
     job.dtype = view->dtype;
     job.row_bytes = view->cols * engine_dtype_bytes(view->dtype);
+    job.pitch =
+        view->pitch == 0 ? job.row_bytes : (uint64_t)view->pitch * engine_dtype_bytes(view->dtype);
     job.host = (const uint8_t *)view->data;
     job.bytes = (uint64_t)view->rows * job.row_bytes;
-    job.unit = 16;
+    job.unit = job.pitch == job.row_bytes ? 16 : job.row_bytes;
     job.amplitude = view->rows == 1 ? 0.1F : sqrtf(3.0F / (float)view->cols);
     job.mean = view->rows == 1 ? 1.0F : 0.0F;
     return job;
@@ -120,6 +127,8 @@ static upload_job scales_job(job_kind kind, const engine_view *view)
     job.kind = kind;
     job.dtype = ENGINE_DTYPE_F32;
     job.row_bytes = view->scale_cols * (uint32_t)sizeof(float);
+    uint32_t pitch = view->scale_pitch == 0 ? view->scale_cols : view->scale_pitch;
+    job.pitch = pitch * sizeof(float);
     job.host = (const uint8_t *)view->scale;
     job.bytes = (uint64_t)view->scale_rows * job.row_bytes;
     job.unit = job.row_bytes;
@@ -407,11 +416,27 @@ static void widen(float *to, const uint8_t *from, engine_dtype dtype, uint64_t n
     }
 }
 
+/* Whole rows of a matrix whose rows do not follow one another. */
+static void fill_rows(uint8_t *to, const piece *p)
+{
+    const upload_job *job = p->job;
+    uint64_t rows = p->bytes / job->row_bytes;
+    const uint8_t *from = job->host + p->at / job->row_bytes * job->pitch;
+    advise(from, (rows - 1) * job->pitch + job->row_bytes);
+    for (uint64_t i = 0; i < rows; i++) {
+        memcpy(to + i * job->row_bytes, from + i * job->pitch, job->row_bytes);
+    }
+}
+
 /* A piece as it is sent over; returns its bytes. */
 static uint64_t fill(uint8_t *to, const piece *p)
 {
     const upload_job *job = p->job;
     const uint8_t *from = job->host + p->at;
+    if (job->pitch != job->row_bytes) {
+        fill_rows(to, p);
+        return p->bytes;
+    }
     advise(from, p->bytes);
     if (job->kind == JOB_WIDEN) {
         widen((float *)to, from, job->dtype, p->bytes / job->unit);
@@ -521,6 +546,7 @@ static int thread_count(const cuda_upload *u)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t pieces = u->total / PIECE_BYTES + 1;
+    processors /= u->sharers;
     int n = processors < 1 ? 1 : processors < THREADS_MAX ? (int)processors : (int)THREADS_MAX;
     return u->random ? 1 : (uint64_t)n < pieces ? n : (int)pieces;
 }

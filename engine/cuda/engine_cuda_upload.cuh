@@ -7,7 +7,7 @@
  * of true weights. For benchmarks at sizes for which there is no file.
  *
  *     cuda_upload *u = NULL;
- *     status = cuda_upload_open(&u, NULL, &err);
+ *     status = cuda_upload_open(&u, NULL, 1, &err);
  *     status = cuda_upload_tiles(u, &weight, 0, 1, &view, &err); ...
  *     status = cuda_upload_run(u, &err);                 returns when everything is on the device
  *     cuda_upload_close(u);
@@ -18,8 +18,10 @@
 #include "engine_cuda_matrix.cuh"
 #include "engine_cuda_runner.cuh"
 
-/* random_seed NULL: the views' own numbers; else a view's data is only tested for NULL. Fails: PV_E_NOMEM. */
-pv_status cuda_upload_open(cuda_upload **out, const uint64_t *random_seed, pv_error *err);
+/* random_seed NULL: the views' own numbers; else a view's data is only tested for NULL. sharers: uploads that run at the
+ * same time, this one included; they share the processors. Fails: PV_E_NOMEM. */
+pv_status cuda_upload_open(cuda_upload **out, const uint64_t *random_seed, uint32_t sharers,
+                           pv_error *err);
 void cuda_upload_close(cuda_upload *upload); /* NULL allowed */
 
 /* Fails: PV_E_NOMEM, PV_E_DEVICE. */

@@ -253,6 +253,38 @@ Test(engine_commands, prove_asks_the_model_and_survives_its_nonsense)
     command_release(&r);
 }
 
+/* Whole proofs by a model that writes nonsense: they are read and paid for, the search follows, and a run keeps to its weights. */
+Test(engine_commands, bench_lets_the_model_write_whole_proofs)
+{
+    static const char row[] =
+        "{\"name\":\"t\",\"formal_statement\":\"theorem t (a b : Nat) : a + b = b + a\"}\n";
+    static const char format[] = "{\"format\": \"state\", \"after\": \":::\"}";
+    char problems[128], store[128];
+    put("prover.json", format, sizeof format - 1);
+    put("p.jsonl", row, sizeof row - 1);
+    snprintf(problems, sizeof problems, "%s", in_folder("p.jsonl"));
+    snprintf(store, sizeof store, "%s", in_folder("runs.sqlite"));
+    command_result r = RUN(NULL, PROVER, "bench", problems, "--store", store, "--model", folder,
+                           "--mode", "whole-cot", "--whole-samples", "3", "--whole-rounds", "2",
+                           "--whole-tokens", "16", "--budget", "tokens=200", "--workers", "1",
+                           "--width", "4", "--max-tokens", "6", "--json");
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    json_t *out = command_json(&r, 0), *environment = json_object_get(out, "environment");
+    cr_expect_eq(json_integer_value(json_object_get(out, "samples")), 6);
+    cr_expect_geq(json_integer_value(json_object_get(json_object_get(out, "search"), "tokens")), 3);
+    cr_expect_str_eq(json_text(environment, "policy"), "model");
+    cr_expect_str_eq(json_text(environment, "prompt"), "state");
+    cr_expect_eq(strlen(json_text(environment, "model_hash")), 64);
+    cr_expect_not_null(json_object_get(json_object_get(environment, "sampling"), "temperature"));
+    json_decref(out);
+    command_release(&r);
+    put("config.json", "{}", 2);
+    r = RUN(NULL, PROVER, "bench", "--resume", "--store", store);
+    cr_expect_eq(r.code, 2);
+    cr_expect_not_null(strstr(pv_buf_text(&r.err), "other weights"), "%s", pv_buf_text(&r.err));
+    command_release(&r);
+}
+
 /* ---- the model that is asked without --model ---- */
 
 static char home[] = "/tmp/test_home_XXXXXX";

@@ -2,6 +2,7 @@
 import gzip
 import json
 import lzma
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -64,6 +65,11 @@ def row_examples(row, options):
         yield solved["state"], solved["tactic"], options.solved, "solved"
 
 
+def mention_of(name):
+    """What finds a theorem's full name in a tactic: a statement must not be answered with the theorem that it is."""
+    return re.compile(r"(?<![\w.])" + re.escape(name) + r"(?![\w'!?]|\.\w)") if name else None
+
+
 def tree(module):
     """The library's part that a module belongs to: Init.Data.List for Init.Data.List.Lemmas."""
     return ".".join(module.split(".")[:3])
@@ -88,7 +94,11 @@ class Reader:
         if split not in self.found:
             counts["split " + split] += 1
             return
+        itself = mention_of(row["source"].get("name") or "")
         for state, tactic, weight, what in row_examples(row, self.options):
+            if itself is not None and itself.search(tactic):
+                counts["names its own theorem"] += 1
+                continue
             self.add(row, split, (state, tactic.strip()), weight * factor, what)
         if split == "train":
             self.take_failed(row)

@@ -5,97 +5,8 @@
  * A row's bits must not depend on what shares its batch: each batch is run as it is, cut for GPUs of other sizes,
  * without room for states, sequence by sequence, and with its chunks cut elsewhere. Keys and values past a row's position
  * are large, so that one that is not masked shows. */
+#include "check_common.cuh"
 #include "engine_cuda_attention.cuh"
-
-#include <cuda_bf16.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <vector>
-
-#define TRY(call)                                                                                  \
-    do {                                                                                           \
-        cudaError_t status_ = (call);                                                              \
-        if (status_ != cudaSuccess) {                                                              \
-            printf("FAIL %s:%d %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(status_)); \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static int failures;
-
-static void report(bool ok, const char *what, double figure)
-{
-    printf("%s %s (%.3g)\n", ok ? "ok  " : "FAIL", what, figure);
-    fflush(stdout);
-    failures += !ok;
-}
-
-static uint64_t random_state = 88172645463325252ull;
-
-static uint32_t random_word(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
-}
-
-static float random_normal(void)
-{
-    double u = (random_word() + 1.0) / 4294967297.0, v = random_word() / 4294967296.0;
-    return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
-}
-
-static uint16_t to_bf16(float x)
-{
-    __nv_bfloat16 b = __float2bfloat16(x);
-    uint16_t u;
-    memcpy(&u, &b, 2);
-    return u;
-}
-
-static double from_bf16(uint16_t u)
-{
-    uint32_t w = (uint32_t)u << 16;
-    float f;
-    memcpy(&f, &w, 4);
-    return f;
-}
-
-static double from_e4m3(uint8_t u)
-{
-    int e = u >> 3 & 15, f = u & 7;
-    double x = e == 0 ? ldexp(f, -9) : ldexp(8 + f, e - 10);
-    if ((u & 127) == 127) {
-        x = NAN;
-    }
-    return u & 128 ? -x : x;
-}
-
-template <class T> struct device_array {
-    T *p = NULL;
-    size_t n = 0;
-
-    explicit device_array(size_t count) : n(count) { TRY(cudaMalloc(&p, n * sizeof(T))); }
-
-    ~device_array() { cudaFree(p); }
-
-    device_array(const device_array &) = delete;
-
-    void put(const std::vector<T> &from)
-    {
-        TRY(cudaMemcpy(p, from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice));
-    }
-
-    std::vector<T> get() const
-    {
-        std::vector<T> to(n);
-        TRY(cudaMemcpy(to.data(), p, n * sizeof(T), cudaMemcpyDeviceToHost));
-        return to;
-    }
-};
 
 /* ---- A model of the cache and batches ---- */
 
@@ -152,8 +63,8 @@ static void spoil(world &w, const sequence &s)
                 size_t at = cuda_kv_page_offset(s.pages[end / 64], head, w.shape.kv_heads,
                                                 w.shape.head_dim) +
                             cuda_kv_offset(slot, d / 8) + d % 8 * 2;
-                w.keys[at / 2] = to_bf16(random_word() % 2 ? 3e4f : -3e4f);
-                w.values[at / 2] = to_bf16(random_word() % 2 ? 3e30f : -3e30f);
+                w.keys[at / 2] = bf16_bits(random_word() % 2 ? 3e4f : -3e4f);
+                w.values[at / 2] = bf16_bits(random_word() % 2 ? 3e30f : -3e30f);
             }
         }
     }
@@ -171,7 +82,7 @@ struct machine {
           states(state_bytes()), out((size_t)MAX_ROWS * w.shape.heads * w.shape.head_dim * 2),
           scale((size_t)MAX_ROWS * w.shape.heads)
     {
-        TRY(cudaMemset(states.p, 0, 256)); /* once: launches leave them zero */
+        TRY(cudaMemset(states.at, 0, 256)); /* once: launches leave them zero */
     }
 
     static cuda_attention_limits limits() { return {MAX_ROWS, MAX_PAGES, MAX_SLOTS}; }
@@ -209,7 +120,7 @@ static outcome run(machine &m, const std::vector<sequence> &batch,
         rows += s.rows;
     }
     uint32_t padded = (rows + PADDED - 1) / PADDED * PADDED;
-    std::vector<uint8_t> host(m.plan.n, 0xEE);
+    std::vector<uint8_t> host(m.plan.count, 0xEE);
     outcome r;
     if (!cuda_attention_plan(&r.plan, host.data(), &limits, &m.w.shape, seqs.data(),
                              (uint32_t)seqs.size(), padded, processors)) {
@@ -218,20 +129,20 @@ static outcome run(machine &m, const std::vector<sequence> &batch,
     }
     m.plan.put(host);
     m.q.put(queries);
-    TRY(cudaMemset(m.out.p, 0xFF, m.out.n));
-    TRY(cudaMemset(m.scale.p, 0xFF, m.scale.n * 4));
-    TRY(cudaMemset(m.states.p + 256, 0xFF, m.states.n - 256));
+    TRY(cudaMemset(m.out.at, 0xFF, m.out.count));
+    TRY(cudaMemset(m.scale.at, 0xFF, m.scale.count * 4));
+    TRY(cudaMemset(m.states.at + 256, 0xFF, m.states.count - 256));
     uint32_t cols = m.w.shape.heads * m.w.shape.head_dim;
-    r.rows = {m.out.p, m.scale.p, type, MAX_ROWS, cols, cols / cuda_block_numbers(type)};
+    r.rows = {m.out.at, m.scale.at, type, MAX_ROWS, cols, cols / cuda_block_numbers(type)};
     cuda_attention op = {};
     op.shape = m.w.shape;
     op.rows = padded;
     op.scale = 1.0f / sqrtf((float)m.w.shape.head_dim);
-    op.q = m.q.p;
-    op.keys = reinterpret_cast<const uint8_t *>(m.keys.p);
-    op.values = reinterpret_cast<const uint8_t *>(m.values.p);
-    op.plan = m.plan.p;
-    op.states = m.states.p;
+    op.q = m.q.at;
+    op.keys = reinterpret_cast<const uint8_t *>(m.keys.at);
+    op.values = reinterpret_cast<const uint8_t *>(m.values.at);
+    op.plan = m.plan.at;
+    op.states = m.states.at;
     op.out = r.rows;
     TRY(cuda_attention_run(&op, grid, 0));
     TRY(cudaDeviceSynchronize());
@@ -266,10 +177,10 @@ static double value_of(const outcome &r, const world &w, uint32_t row, uint32_t 
                r.data.data() + cuda_rows_offset(r.rows, row, column / 64, column % 64 / 8) +
                    column % 8 * 2,
                2);
-        return from_bf16(u);
+        return bf16_value(u);
     }
     uint8_t u = r.data[cuda_rows_offset(r.rows, row, head, d / 16) + d % 16];
-    return from_e4m3(u) * r.scale[(size_t)head * MAX_ROWS + row];
+    return e4m3_value(u) * r.scale[(size_t)head * MAX_ROWS + row];
 }
 
 static void reference(std::vector<double> &out, const world &w, const sequence &s,
@@ -281,7 +192,7 @@ static void reference(std::vector<double> &out, const world &w, const sequence &
     for (uint32_t i = 0; i <= position; i++) {
         double x = 0;
         for (uint32_t d = 0; d < dim; d++) {
-            x += from_bf16(q[d]) * from_bf16(cached(w.keys, w, s.pages[i / 64], kv, i % 64, d));
+            x += bf16_value(q[d]) * bf16_value(cached(w.keys, w, s.pages[i / 64], kv, i % 64, d));
         }
         score[i] = x / sqrt((double)dim);
         top = fmax(top, score[i]);
@@ -291,7 +202,7 @@ static void reference(std::vector<double> &out, const world &w, const sequence &
         double p = exp(score[i] - top);
         sum += p;
         for (uint32_t d = 0; d < dim; d++) {
-            out[d] += p * from_bf16(cached(w.values, w, s.pages[i / 64], kv, i % 64, d));
+            out[d] += p * bf16_value(cached(w.values, w, s.pages[i / 64], kv, i % 64, d));
         }
     }
     for (double &x : out) {
@@ -370,7 +281,7 @@ static void check_batch(machine &m, const std::vector<sequence> &batch, cuda_typ
     }
     std::vector<uint16_t> queries((size_t)rows * each);
     for (uint16_t &q : queries) {
-        q = to_bf16(2.0f * random_normal());
+        q = bf16_bits(2.0f * random_normal());
     }
     char line[200];
     outcome all = run(m, batch, queries, type, 132, MAX_SLOTS, 132);
@@ -434,7 +345,7 @@ static void check_attention(uint32_t heads, uint32_t kv_heads, uint32_t dim, boo
     w.values.resize(plane);
     std::vector<uint16_t> numbers(1 << 16); /* drawing each anew takes too long */
     for (uint16_t &x : numbers) {
-        x = to_bf16(random_normal());
+        x = bf16_bits(random_normal());
     }
     for (size_t i = 0; i < plane; i++) {
         uint32_t word = random_word();
@@ -500,8 +411,8 @@ static double rope_error(const cuda_attention_shape &shape, uint32_t rows, bool 
                 uint32_t j = d % (dim / 2);
                 double a = in[j], b = in[j + dim / 2];
                 if (!f32) {
-                    a = from_bf16(to_bf16((float)a));
-                    b = from_bf16(to_bf16((float)b));
+                    a = bf16_value(bf16_bits((float)a));
+                    b = bf16_value(bf16_bits((float)b));
                 }
                 double c = cosine[(size_t)r * dim / 2 + j], s = sine[(size_t)r * dim / 2 + j];
                 if (h >= shape.heads + shape.kv_heads) {
@@ -510,13 +421,13 @@ static double rope_error(const cuda_attention_shape &shape, uint32_t rows, bool 
                 }
                 double want = d < dim / 2 ? a * c - b * s : b * c + a * s, got;
                 if (h < shape.heads) {
-                    got = from_bf16(q[((size_t)r * shape.heads + h) * dim + d]);
+                    got = bf16_value(q[((size_t)r * shape.heads + h) * dim + d]);
                 } else {
                     bool value = h >= shape.heads + shape.kv_heads;
                     uint32_t kv = h - shape.heads - (value ? shape.kv_heads : 0);
                     size_t at = cuda_kv_page_offset(page[r], kv, shape.kv_heads, dim) +
                                 cuda_kv_offset(slot[r], d / 8) + d % 8 * 2;
-                    got = from_bf16((value ? values : keys)[at / 2]);
+                    got = bf16_value((value ? values : keys)[at / 2]);
                 }
                 double error = fabs(got - want) / (fabs(want) + 1e-3);
                 worst = error <= worst ? worst : isnan(error) ? 1e9 : error;
@@ -535,7 +446,7 @@ static void check_rope(uint32_t heads, uint32_t kv_heads, uint32_t dim, bool f32
     std::vector<uint16_t> narrow(x.size());
     for (size_t i = 0; i < x.size(); i++) {
         x[i] = random_normal();
-        narrow[i] = to_bf16(x[i]);
+        narrow[i] = bf16_bits(x[i]);
     }
     for (size_t i = 0; i < cosine.size(); i++) {
         double angle = random_word() * 1e-6;
@@ -551,21 +462,21 @@ static void check_rope(uint32_t heads, uint32_t kv_heads, uint32_t dim, bool f32
     device_array<uint16_t> dn(x.size()), dq((size_t)rows * heads * dim), dk(plane), dv(plane);
     device_array<uint32_t> dp(rows), dl(rows);
     dx.put(x), dn.put(narrow), dc.put(cosine), ds.put(sine), dp.put(page), dl.put(slot);
-    TRY(cudaMemset(dq.p, 0xFF, dq.n * 2));
-    TRY(cudaMemset(dk.p, 0xFF, dk.n * 2));
-    TRY(cudaMemset(dv.p, 0xFF, dv.n * 2));
+    TRY(cudaMemset(dq.at, 0xFF, dq.count * 2));
+    TRY(cudaMemset(dk.at, 0xFF, dk.count * 2));
+    TRY(cudaMemset(dv.at, 0xFF, dv.count * 2));
     cuda_rope_write op = {};
     op.shape = shape;
     op.rows = rows;
-    op.qkv = f32 ? (const void *)dx.p : dn.p;
+    op.qkv = f32 ? (const void *)dx.at : dn.at;
     op.qkv_f32 = f32;
-    op.cos = dc.p;
-    op.sin = ds.p;
-    op.page = dp.p;
-    op.slot = dl.p;
-    op.q = dq.p;
-    op.keys = (uint8_t *)dk.p;
-    op.values = (uint8_t *)dv.p;
+    op.cos = dc.at;
+    op.sin = ds.at;
+    op.page = dp.at;
+    op.slot = dl.at;
+    op.q = dq.at;
+    op.keys = (uint8_t *)dk.at;
+    op.values = (uint8_t *)dv.at;
     TRY(cuda_rope_write_run(&op, 0));
     TRY(cudaDeviceSynchronize());
     std::vector<uint16_t> keys = dk.get(), values = dv.get();
@@ -581,7 +492,7 @@ static void check_rope(uint32_t heads, uint32_t kv_heads, uint32_t dim, bool f32
     report(worst < 5e-3 && written == (size_t)rows * kv_heads * dim * 2, line, worst);
 
     /* keys and values apart by a plane that is not there: one plane at a time */
-    TRY(cuda_kv_copy_page((uint8_t *)dk.p, plane * 2, 1, kv_heads, dim, 1, 2, 40, 0));
+    TRY(cuda_kv_copy_page((uint8_t *)dk.at, plane * 2, 1, kv_heads, dim, 1, 2, 40, 0));
     TRY(cudaDeviceSynchronize());
     std::vector<uint16_t> after = dk.get();
     size_t wrong = 0;
@@ -630,10 +541,10 @@ static std::vector<uint8_t> run_steps(const cuda_attention_shape &shape, bool ap
     kv.put(cache);
     qkv.put(x);
     angle.put(angles);
-    TRY(cudaMemset(states.p, 0, 256));
-    TRY(cudaMemset(out.p, 0, out.n));
+    TRY(cudaMemset(states.at, 0, 256));
+    TRY(cudaMemset(out.at, 0, out.count));
     uint8_t *host;
-    TRY(cudaMallocHost(&host, (plan.n + 8 * STEP_ROWS) * STEPS));
+    TRY(cudaMallocHost(&host, (plan.count + 8 * STEP_ROWS) * STEPS));
     cudaStream_t stream;
     TRY(cudaStreamCreate(&stream));
     uint32_t starts[STEP_SEQS] = {5, 250, 500, 513, 600}, tables[STEP_SEQS][12];
@@ -643,8 +554,8 @@ static std::vector<uint8_t> run_steps(const cuda_attention_shape &shape, bool ap
         }
     }
     for (uint32_t step = 0; step < STEPS; step++) {
-        uint8_t *mine = host + (plan.n + 8 * STEP_ROWS) * step;
-        uint32_t *place = reinterpret_cast<uint32_t *>(mine + plan.n), rows = 0;
+        uint8_t *mine = host + (plan.count + 8 * STEP_ROWS) * step;
+        uint32_t *place = reinterpret_cast<uint32_t *>(mine + plan.count), rows = 0;
         engine_batch_seq seqs[STEP_SEQS];
         for (uint32_t i = 0; i < STEP_SEQS; i++) {
             uint32_t count = i == 2 ? 1 + step % 3 : 1;
@@ -660,30 +571,30 @@ static std::vector<uint8_t> run_steps(const cuda_attention_shape &shape, bool ap
             printf("FAIL plan refused\n");
             exit(1);
         }
-        TRY(cudaMemcpyAsync(plan.p, mine, result.used, cudaMemcpyHostToDevice, stream));
-        TRY(cudaMemcpyAsync(places.p, place, 8 * STEP_ROWS, cudaMemcpyHostToDevice, stream));
+        TRY(cudaMemcpyAsync(plan.at, mine, result.used, cudaMemcpyHostToDevice, stream));
+        TRY(cudaMemcpyAsync(places.at, place, 8 * STEP_ROWS, cudaMemcpyHostToDevice, stream));
         for (uint32_t layer = 0; layer < LAYERS; layer++) {
             cuda_rope_write write = {};
             write.shape = shape;
             write.rows = rows;
-            write.qkv = qkv.p + qkv_row * STEP_ROWS * layer;
+            write.qkv = qkv.at + qkv_row * STEP_ROWS * layer;
             write.qkv_f32 = true;
-            write.cos = write.sin = angle.p;
-            write.page = places.p;
-            write.slot = places.p + STEP_ROWS;
-            write.q = q.p;
-            write.keys = reinterpret_cast<uint8_t *>(kv.p + plane * 2 * layer);
+            write.cos = write.sin = angle.at;
+            write.page = places.at;
+            write.slot = places.at + STEP_ROWS;
+            write.q = q.at;
+            write.keys = reinterpret_cast<uint8_t *>(kv.at + plane * 2 * layer);
             write.values = write.keys + plane * 2;
             cuda_attention op = {};
             op.shape = shape;
             op.rows = rows;
             op.scale = 0.1f;
-            op.q = q.p;
+            op.q = q.at;
             op.keys = write.keys;
             op.values = write.values;
-            op.plan = plan.p;
-            op.states = states.p;
-            op.out = {out.p + out_bytes * (step * LAYERS + layer),
+            op.plan = plan.at;
+            op.states = states.at;
+            op.out = {out.at + out_bytes * (step * LAYERS + layer),
                       NULL,
                       CUDA_BF16,
                       STEP_CAPACITY,

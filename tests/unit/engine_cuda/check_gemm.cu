@@ -3,6 +3,7 @@
  *
  * usage: check_gemm [small]    small: the narrow kernel alone, for compute-sanitizer
  * Prints a line a check; exit status 0: all right, 1: not, 77: no such GPU. */
+#include "check_common.cuh"
 #include "engine_cuda_epilogue.cuh"
 #include "engine_cuda_gemm.cuh"
 #include "engine_cuda_ptx.cuh"
@@ -20,17 +21,6 @@
 namespace
 {
 
-int failures;
-
-#define CUDA(call)                                                                                 \
-    do {                                                                                           \
-        cudaError_t e_ = (call);                                                                   \
-        if (e_ != cudaSuccess) {                                                                   \
-            printf("FAIL %s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(e_));     \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
 void report(bool ok, const std::string &what, const std::string &detail)
 {
     printf("%s %s: %s\n", ok ? "ok  " : "FAIL", what.c_str(), detail.c_str());
@@ -45,47 +35,6 @@ std::string text(const char *format, ...)
     vsnprintf(buffer, sizeof buffer, format, args);
     va_end(args);
     return buffer;
-}
-
-/* ---- Random numbers ---- */
-
-uint64_t random_state = 0x9E3779B97F4A7C15ull;
-
-uint32_t random_word(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
-}
-
-float random_unit(void) /* -1 .. 1 */
-{
-    return (float)(int32_t)random_word() * (1.0f / 2147483648.0f);
-}
-
-/* ---- Device memory ---- */
-
-template <class T> T *device(size_t count)
-{
-    T *p = NULL;
-    CUDA(cudaMalloc(&p, count * sizeof(T)));
-    CUDA(cudaMemset(p, 0, count * sizeof(T)));
-    return p;
-}
-
-template <class T> T *device_copy(const std::vector<T> &v)
-{
-    T *p = device<T>(v.size());
-    CUDA(cudaMemcpy(p, v.data(), v.size() * sizeof(T), cudaMemcpyHostToDevice));
-    return p;
-}
-
-template <class T> std::vector<T> host_copy(const T *p, size_t count)
-{
-    std::vector<T> v(count);
-    CUDA(cudaMemcpy(v.data(), p, count * sizeof(T), cudaMemcpyDeviceToHost));
-    return v;
 }
 
 /* ---- Matrices ---- */
@@ -153,14 +102,14 @@ matrix make_weight(cuda_type type, uint32_t groups, uint32_t rows, uint32_t cols
             }
         }
     }
-    m.plain = device_copy(plain);
-    w.data = device_copy(tiled);
+    m.plain = to_device(plain);
+    w.data = to_device(tiled);
     if (type == CUDA_E4M3) {
         m.scale.resize((size_t)groups * w.row_blocks * w.k_blocks);
         for (float &s : m.scale) {
             s = 0.001f * (1.5f + random_unit());
         }
-        w.scale = m.plain_scale = device_copy(m.scale);
+        w.scale = m.plain_scale = to_device(m.scale);
     }
     return m;
 }
@@ -188,8 +137,8 @@ matrix make_tokens(cuda_type type, uint32_t rows, uint32_t cols)
                    &plain[(size_t)r * cols * size + byte], n);
         }
     }
-    m.plain = device_copy(plain);
-    x.data = device_copy(packed);
+    m.plain = to_device(plain);
+    x.data = to_device(packed);
     if (type == CUDA_E4M3) {
         m.scale.assign((size_t)x.k_blocks * x.capacity, 0.0f);
         for (uint32_t kb = 0; kb < x.k_blocks; kb++) {
@@ -197,7 +146,7 @@ matrix make_tokens(cuda_type type, uint32_t rows, uint32_t cols)
                 m.scale[(size_t)kb * x.capacity + r] = 0.01f * (1.5f + random_unit());
             }
         }
-        x.scale = m.plain_scale = device_copy(m.scale);
+        x.scale = m.plain_scale = to_device(m.scale);
     }
     return m;
 }
@@ -217,8 +166,8 @@ cuda_rows make_gated(cuda_type type, uint32_t rows, uint32_t cols)
     m.cols = cols;
     m.capacity = (rows + 127) / 128 * 128;
     m.k_blocks = cols / cuda_block_numbers(type);
-    m.data = device<uint8_t>((size_t)m.k_blocks * m.capacity * CUDA_BLOCK_BYTES);
-    m.scale = type == CUDA_E4M3 ? device<float>((size_t)m.k_blocks * m.capacity) : NULL;
+    m.data = device_zeros<uint8_t>((size_t)m.k_blocks * m.capacity * CUDA_BLOCK_BYTES);
+    m.scale = type == CUDA_E4M3 ? device_zeros<float>((size_t)m.k_blocks * m.capacity) : NULL;
     return m;
 }
 
@@ -280,10 +229,10 @@ std::vector<double> reference(const matrix &w, uint32_t group, const matrix &x, 
     in.k_blocks = w.w.k_blocks;
     in.capacity = x.x.capacity;
     in.first_row = first;
-    double *out = device<double>((size_t)rows * w.rows);
+    double *out = device_zeros<double>((size_t)rows * w.rows);
     reference_sums<<<dim3(w.rows, rows), 32>>>(out, in);
-    CUDA(cudaGetLastError());
-    std::vector<double> v = host_copy(out, (size_t)rows * w.rows);
+    TRY(cudaGetLastError());
+    std::vector<double> v = to_host(out, (size_t)rows * w.rows);
     cudaFree(out);
     return v;
 }
@@ -331,6 +280,13 @@ __global__ void reference_gated(cuda_rows out, const float *sums, uint32_t ld)
 
 typedef cudaError_t gemm_fn(const cuda_gemm *, const cuda_groups *, uint32_t *, cudaStream_t);
 
+/* The wide product under the narrow one's type; it deals out its tiles in a fixed order and counts nothing. */
+cudaError_t wide_product(const cuda_gemm *gemm, const cuda_groups *groups, uint32_t *,
+                         cudaStream_t stream)
+{
+    return cuda_gemm_wide(gemm, groups, stream);
+}
+
 struct kernel_under_test {
     const char *name;
     gemm_fn *run;
@@ -343,7 +299,7 @@ std::vector<float> run_plain(const kernel_under_test &kernel, const matrix &w, c
                              const float *bias = NULL)
 {
     std::vector<float> poison((size_t)room * w.rows, POISON);
-    float *out = device_copy(poison);
+    float *out = to_device(poison);
     cuda_gemm g = {};
     g.w = w.w;
     g.x = x.x;
@@ -352,9 +308,9 @@ std::vector<float> run_plain(const kernel_under_test &kernel, const matrix &w, c
     g.out = out;
     g.ld = w.rows;
     g.bias = bias;
-    CUDA(kernel.run(&g, NULL, NULL, 0));
-    CUDA(cudaDeviceSynchronize());
-    std::vector<float> v = host_copy(out, poison.size());
+    TRY(kernel.run(&g, NULL, NULL, 0));
+    TRY(cudaDeviceSynchronize());
+    std::vector<float> v = to_host(out, poison.size());
     cudaFree(out);
     return v;
 }
@@ -416,7 +372,7 @@ void check_plain(const kernel_under_test &kernel, cuda_type type, uint32_t n, ui
     for (float &b : bias) {
         b = random_unit();
     }
-    float *d_bias = device_copy(bias);
+    float *d_bias = to_device(bias);
     for (uint32_t rows : {5u, 64u}) {
         std::vector<float> biased = run_plain(kernel, w, x, rows, rows, CUDA_OUT_F32, d_bias);
         std::vector<float> added = run_plain(kernel, w, x, rows, rows, CUDA_OUT_ADD, d_bias);
@@ -449,12 +405,12 @@ void check_plain(const kernel_under_test &kernel, cuda_type type, uint32_t n, ui
 size_t compare_gated(const cuda_rows &a, const cuda_rows &b, uint32_t row, uint32_t row_b,
                      uint32_t rows)
 {
-    std::vector<uint8_t> da = host_copy(a.data, (size_t)a.k_blocks * a.capacity * CUDA_BLOCK_BYTES);
-    std::vector<uint8_t> db = host_copy(b.data, (size_t)b.k_blocks * b.capacity * CUDA_BLOCK_BYTES);
+    std::vector<uint8_t> da = to_host(a.data, (size_t)a.k_blocks * a.capacity * CUDA_BLOCK_BYTES);
+    std::vector<uint8_t> db = to_host(b.data, (size_t)b.k_blocks * b.capacity * CUDA_BLOCK_BYTES);
     std::vector<float> sa, sb;
     if (a.type == CUDA_E4M3) {
-        sa = host_copy(a.scale, (size_t)a.k_blocks * a.capacity);
-        sb = host_copy(b.scale, (size_t)b.k_blocks * b.capacity);
+        sa = to_host(a.scale, (size_t)a.k_blocks * a.capacity);
+        sb = to_host(b.scale, (size_t)b.k_blocks * b.capacity);
     }
     size_t wrong = 0;
     for (uint32_t r = 0; r < rows; r++) {
@@ -479,28 +435,28 @@ void check_gated(const kernel_under_test &kernel, cuda_type type, cuda_type out,
     std::string name =
         text("%s %s gated to %s %ux%u", kernel.name, type_name(type), type_name(out), n, k);
     std::vector<float> sums = run_plain(kernel, w, x, most, most);
-    float *d_sums = device_copy(sums);
+    float *d_sums = to_device(sums);
     cuda_rows expected = make_gated(out, most, n / 2), got = make_gated(out, most, n / 2);
     reference_gated<<<dim3(n / 256, most), 128>>>(expected, d_sums, n);
-    CUDA(cudaGetLastError());
+    TRY(cudaGetLastError());
     size_t wrong = 0, lost = 0;
     for (uint32_t rows : {1u, 8u, 13u, 24u, 32u, 43u, 64u, 90u, 130u}) {
-        CUDA(cudaMemset(got.data, 0x7F, (size_t)got.k_blocks * got.capacity * CUDA_BLOCK_BYTES));
+        TRY(cudaMemset(got.data, 0x7F, (size_t)got.k_blocks * got.capacity * CUDA_BLOCK_BYTES));
         cuda_gemm g = {};
         g.w = w.w;
         g.x = x.x;
         g.rows = rows;
         g.epilogue = CUDA_OUT_GATED;
         g.gated = got;
-        CUDA(kernel.run(&g, NULL, NULL, 0));
-        CUDA(cudaDeviceSynchronize());
+        TRY(kernel.run(&g, NULL, NULL, 0));
+        TRY(cudaDeviceSynchronize());
         size_t d = compare_gated(got, expected, 0, 0, rows);
         if (d > 0 && wrong == 0) {
             printf("     rows %u: %zu pieces wrong\n", rows, d);
         }
         wrong += d;
         std::vector<uint8_t> bytes =
-            host_copy(got.data, (size_t)got.k_blocks * got.capacity * CUDA_BLOCK_BYTES);
+            to_host(got.data, (size_t)got.k_blocks * got.capacity * CUDA_BLOCK_BYTES);
         uint32_t past = (rows + 7) / 8 * 8; /* the rest of the last atom may hold anything finite */
         for (uint32_t r = past; r < got.capacity; r++) {
             for (uint32_t kb = 0; kb < got.k_blocks; kb++) {
@@ -530,12 +486,12 @@ void check_grouped(const kernel_under_test &kernel, cuda_type type, uint32_t n, 
     }
     matrix w = make_weight(type, count, n, k), x = make_tokens(type, rows, k);
     std::string name = text("%s %s %u groups %ux%u", kernel.name, type_name(type), count, n, k);
-    uint32_t *d_begin = device_copy(begin), *d_sizes = device_copy(sizes);
-    uint32_t *counter = device<uint32_t>(1);
+    uint32_t *d_begin = to_device(begin), *d_sizes = to_device(sizes);
+    uint32_t *counter = device_zeros<uint32_t>(1);
     cuda_groups groups = {count, d_begin, d_sizes, 200, false};
     cuda_groups settled = groups;
     settled.settled = true;
-    float *out = device_copy(std::vector<float>((size_t)rows * n, POISON));
+    float *out = to_device(std::vector<float>((size_t)rows * n, POISON));
     cuda_rows gated = make_gated(type, rows, n / 2), alone = make_gated(type, 256, n / 2);
     cuda_gemm g = {};
     g.w = w.w;
@@ -548,12 +504,12 @@ void check_grouped(const kernel_under_test &kernel, cuda_type type, uint32_t n, 
     cuda_gemm with_gate = g;
     with_gate.epilogue = CUDA_OUT_GATED;
     for (int i = 0; i < 5; i++) {
-        CUDA(kernel.run(&with_gate, &groups, counter, 0));
-        CUDA(kernel.run(&g, &settled, counter, 0));
+        TRY(kernel.run(&with_gate, &groups, counter, 0));
+        TRY(kernel.run(&g, &settled, counter, 0));
     }
-    CUDA(cudaDeviceSynchronize());
-    report(host_copy(counter, 1)[0] == 0, name, "counter is zero again");
-    std::vector<float> got = host_copy(out, (size_t)rows * n);
+    TRY(cudaDeviceSynchronize());
+    report(to_host(counter, 1)[0] == 0, name, "counter is zero again");
+    std::vector<float> got = to_host(out, (size_t)rows * n);
     size_t wrong = 0, wrong_gated = 0, lost = 0;
     double worst = 0.0;
     for (uint32_t i = 0; i < count; i++) {
@@ -587,8 +543,8 @@ void check_grouped(const kernel_under_test &kernel, cuda_type type, uint32_t n, 
         p.x = part_x.x;
         p.rows = sizes[i];
         p.gated = alone;
-        CUDA(kernel.run(&p, NULL, NULL, 0));
-        CUDA(cudaDeviceSynchronize());
+        TRY(kernel.run(&p, NULL, NULL, 0));
+        TRY(cudaDeviceSynchronize());
         wrong_gated += compare_gated(gated, alone, begin[i], 0, sizes[i]);
     }
     report(worst < 1e-3 && lost == 0, name, text("error %.2e, %zu past the end", worst, lost));
@@ -613,9 +569,9 @@ void check_chain(const kernel_under_test &kernel, cuda_type type)
     matrix up = make_weight(type, 1, 2 * wide, hidden), x = make_tokens(type, rows, hidden);
     matrix down = make_weight(type, 1, 2 * hidden, wide);
     cuda_rows a = make_gated(type, rows, wide), b = make_gated(type, rows, hidden);
-    float *out = device<float>((size_t)rows * 2 * hidden);
+    float *out = device_zeros<float>((size_t)rows * 2 * hidden);
     cudaStream_t stream;
-    CUDA(cudaStreamCreate(&stream));
+    TRY(cudaStreamCreate(&stream));
     auto step = [&](uint32_t i, bool apart) {
         cuda_gemm g = {};
         g.w = up.w;
@@ -623,51 +579,51 @@ void check_chain(const kernel_under_test &kernel, cuda_type type)
         g.rows = rows;
         g.epilogue = CUDA_OUT_GATED;
         g.gated = a;
-        CUDA(kernel.run(&g, NULL, NULL, stream));
+        TRY(kernel.run(&g, NULL, NULL, stream));
         if (apart) {
-            CUDA(cudaStreamSynchronize(stream));
+            TRY(cudaStreamSynchronize(stream));
         }
         g.w = down.w;
         g.x = a;
         g.gated = b;
-        CUDA(kernel.run(&g, NULL, NULL, stream));
+        TRY(kernel.run(&g, NULL, NULL, stream));
         if (apart) {
-            CUDA(cudaStreamSynchronize(stream));
+            TRY(cudaStreamSynchronize(stream));
         }
         g.epilogue = CUDA_OUT_ADD;
         g.out = out;
         g.ld = 2 * hidden;
-        CUDA(kernel.run(&g, NULL, NULL, stream));
+        TRY(kernel.run(&g, NULL, NULL, stream));
         if (apart) {
-            CUDA(cudaStreamSynchronize(stream));
+            TRY(cudaStreamSynchronize(stream));
         }
     };
     for (uint32_t i = 0; i < depth; i++) {
         step(i, true);
     }
-    std::vector<float> expected = host_copy(out, (size_t)rows * 2 * hidden);
-    CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    std::vector<float> expected = to_host(out, (size_t)rows * 2 * hidden);
+    TRY(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
     for (uint32_t i = 0; i < depth; i++) {
         step(i, false);
     }
     cudaGraph_t graph;
     cudaGraphExec_t exec;
-    CUDA(cudaStreamEndCapture(stream, &graph));
-    CUDA(cudaGraphInstantiate(&exec, graph, 0));
+    TRY(cudaStreamEndCapture(stream, &graph));
+    TRY(cudaGraphInstantiate(&exec, graph, 0));
     size_t wrong = 0, first = 0;
     for (int i = 0; i < 10; i++) {
-        CUDA(cudaMemset(out, 0, (size_t)rows * 2 * hidden * 4));
-        CUDA(cudaDeviceSynchronize());
-        CUDA(cudaGraphLaunch(exec, stream));
-        CUDA(cudaStreamSynchronize(stream));
-        std::vector<float> got = host_copy(out, (size_t)rows * 2 * hidden);
+        TRY(cudaMemset(out, 0, (size_t)rows * 2 * hidden * 4));
+        TRY(cudaDeviceSynchronize());
+        TRY(cudaGraphLaunch(exec, stream));
+        TRY(cudaStreamSynchronize(stream));
+        std::vector<float> got = to_host(out, (size_t)rows * 2 * hidden);
         wrong += differences(got.data(), expected.data(), got.size(), &first);
     }
     report(wrong == 0, text("%s %s chain of %u launches", kernel.name, type_name(type), 3 * depth),
            text("%zu bits differ from launches one at a time", wrong));
-    CUDA(cudaGraphExecDestroy(exec));
-    CUDA(cudaGraphDestroy(graph));
-    CUDA(cudaStreamDestroy(stream));
+    TRY(cudaGraphExecDestroy(exec));
+    TRY(cudaGraphDestroy(graph));
+    TRY(cudaStreamDestroy(stream));
     cudaFree(out);
     cudaFree(a.data);
     cudaFree(a.scale);
@@ -738,9 +694,8 @@ int main(int argc, char **argv)
         printf("no GPU of sm_90\n");
         return 77;
     }
-    CUDA(cuda_gemm_prepare());
-    std::vector<kernel_under_test> kernels = {{"narrow", cuda_gemm_narrow},
-                                              {"wide", cuda_gemm_wide}};
+    TRY(cuda_gemm_prepare());
+    std::vector<kernel_under_test> kernels = {{"narrow", cuda_gemm_narrow}, {"wide", wide_product}};
     if (argc > 1 && strcmp(argv[1], "small") == 0) {
         kernels.pop_back(); /* check_gemm_wide.cu does the same for wide */
         check_small(kernels);

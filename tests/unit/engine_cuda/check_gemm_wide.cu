@@ -5,6 +5,7 @@
  * usage: check_gemm_wide [small|narrow]
  *     small     what compute-sanitizer gets through in reasonable time
  *     narrow    the same cases with the narrow kernel: the two give the same bits */
+#include "check_common.cuh"
 #include "engine_cuda_epilogue.cuh"
 #include "engine_cuda_gemm.cuh"
 #include "engine_cuda_ptx.cuh"
@@ -16,61 +17,25 @@
 #include <string.h>
 #include <vector>
 
-static int failures;
+/* The wide product under the narrow one's type; it deals out its tiles in a fixed order and counts nothing. */
+static cudaError_t wide_product(const cuda_gemm *gemm, const cuda_groups *groups, uint32_t *,
+                                cudaStream_t stream)
+{
+    return cuda_gemm_wide(gemm, groups, stream);
+}
+
 static cudaError_t (*product)(const cuda_gemm *, const cuda_groups *, uint32_t *,
-                              cudaStream_t) = cuda_gemm_wide;
+                              cudaStream_t) = wide_product;
 
-static void check(cudaError_t status, const char *what)
+static float random_part(void) /* 0 .. 1 */
 {
-    if (status != cudaSuccess) {
-        printf("FAIL %s: %s\n", what, cudaGetErrorString(status));
-        exit(1);
-    }
-}
-
-/* ---- Random numbers ---- */
-
-static uint64_t random_state = 20;
-
-static uint32_t random_bits(void)
-{
-    uint64_t z = (random_state += 0x9E3779B97F4A7C15ull);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return (uint32_t)(z >> 32);
-}
-
-static float random_unit(void)
-{
-    return (float)(random_bits() >> 8) / 16777216.0f;
-}
-
-static float e4m3_value(uint8_t b)
-{
-    int e = (b >> 3) & 15, m = b & 7;
-    float v = e == 0 ? ldexpf((float)m, -9) : ldexpf((float)(8 + m), e - 10);
-    return b & 0x80 ? -v : v;
-}
-
-static uint16_t bf16_bits(float v)
-{
-    uint32_t u;
-    memcpy(&u, &v, 4);
-    return (uint16_t)((u + 0x7FFF + ((u >> 16) & 1)) >> 16);
-}
-
-static float bf16_value(uint16_t b)
-{
-    uint32_t u = (uint32_t)b << 16;
-    float v;
-    memcpy(&v, &u, 4);
-    return v;
+    return (float)(random_word() >> 8) / 16777216.0f;
 }
 
 /* About normal, standard deviation 0.5 (bf16) or 30 (e4m3). */
-static float random_normal(void)
+static float random_spread(void)
 {
-    return (random_unit() + random_unit() + random_unit() + random_unit() - 2.0f) * 0.87f;
+    return (random_part() + random_part() + random_part() + random_part() - 2.0f) * 0.87f;
 }
 
 static uint8_t random_e4m3(void)
@@ -79,7 +44,7 @@ static uint8_t random_e4m3(void)
     static bool ready;
     if (!ready) {
         for (int i = 0; i < 4096; i++) {
-            float v = random_normal() * 60.0f, best = INFINITY;
+            float v = random_spread() * 60.0f, best = INFINITY;
             for (int b = 0; b < 256; b++) {
                 if ((b & 0x7F) != 0x7F && fabsf(e4m3_value((uint8_t)b) - v) < best) {
                     best = fabsf(e4m3_value((uint8_t)b) - v);
@@ -89,7 +54,7 @@ static uint8_t random_e4m3(void)
         }
         ready = true;
     }
-    return table[random_bits() % 4096];
+    return table[random_word() % 4096];
 }
 
 /* ---- The plain product: 64 weight rows are the rows of the operand in registers' order, 64 tokens its columns ---- */
@@ -199,21 +164,6 @@ struct shape {
     std::vector<uint32_t> groups;
 };
 
-template <class T> static T *upload(const std::vector<T> &host)
-{
-    T *device;
-    check(cudaMalloc(&device, host.size() * sizeof(T) + 16), "cudaMalloc");
-    check(cudaMemcpy(device, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice), "copy");
-    return device;
-}
-
-template <class T> static std::vector<T> download(const void *device, size_t count)
-{
-    std::vector<T> host(count);
-    check(cudaMemcpy(host.data(), device, count * sizeof(T), cudaMemcpyDeviceToHost), "copy back");
-    return host;
-}
-
 struct operands {
     cuda_weight w;
     cuda_rows x;
@@ -254,7 +204,7 @@ static void fill(operands &o, const shape &s, uint32_t groups, uint32_t rows)
                 if (bytes == 1) {
                     *to = random_e4m3();
                 } else {
-                    uint16_t b = bf16_bits(random_normal());
+                    uint16_t b = bf16_bits(random_spread());
                     memcpy(to, &b, 2);
                 }
             }
@@ -264,16 +214,16 @@ static void fill(operands &o, const shape &s, uint32_t groups, uint32_t rows)
         o.w_scale.resize((size_t)groups * w.row_blocks * w.k_blocks);
         o.x_scale.resize((size_t)x.k_blocks * x.capacity);
         for (float &f : o.w_scale) {
-            f = 1e-3f * (0.3f + random_unit());
+            f = 1e-3f * (0.3f + random_part());
         }
         for (float &f : o.x_scale) {
-            f = 1e-2f * (0.3f + random_unit());
+            f = 1e-2f * (0.3f + random_part());
         }
-        w.scale = upload(o.w_scale);
-        x.scale = upload(o.x_scale);
+        w.scale = to_device(o.w_scale);
+        x.scale = to_device(o.x_scale);
     }
-    w.data = upload(o.w_data);
-    x.data = upload(o.x_data);
+    w.data = to_device(o.w_data);
+    x.data = to_device(o.x_data);
 }
 
 /* Relative error of sampled plain sums against float64. */
@@ -283,12 +233,12 @@ static double sampled_error(const operands &o, const std::vector<float> &sums, u
     double error = 0.0, norm = 0.0;
     uint32_t numbers = cuda_block_numbers(o.w.type);
     for (int i = 0; i < 300; i++) {
-        uint32_t g = random_bits() % (uint32_t)rows.size();
+        uint32_t g = random_word() % (uint32_t)rows.size();
         if (rows[g] == 0) {
             continue;
         }
-        uint32_t row = begin[g] + (i < 4 ? rows[g] - 1 : random_bits() % rows[g]);
-        uint32_t n = i < 4 ? o.w.rows - 1 : random_bits() % o.w.rows;
+        uint32_t row = begin[g] + (i < 4 ? rows[g] - 1 : random_word() % rows[g]);
+        uint32_t n = i < 4 ? o.w.rows - 1 : random_word() % o.w.rows;
         double sum = 0.0;
         for (uint32_t c = 0; c < o.w.cols; c++) {
             uint32_t kb = c / numbers;
@@ -373,8 +323,8 @@ static void run(const shape &s)
     fill(o, s, (uint32_t)rows.size(), all);
     uint32_t padded = o.w.row_blocks * 128, capacity = o.x.capacity;
     float *sums;
-    check(cudaMalloc(&sums, (size_t)capacity * padded * 4), "cudaMalloc");
-    check(cudaMemset(sums, 0xFF, (size_t)capacity * padded * 4), "memset");
+    TRY(cudaMalloc(&sums, (size_t)capacity * padded * 4));
+    TRY(cudaMemset(sums, 0xFF, (size_t)capacity * padded * 4));
     for (size_t g = 0; g < rows.size(); g++) {
         if (rows[g] != 0) {
             auto kernel = s.type == CUDA_E4M3 ? plain_product<CUDA_E4M3> : plain_product<CUDA_BF16>;
@@ -382,8 +332,8 @@ static void run(const shape &s)
                                                                     rows[g], sums, padded);
         }
     }
-    check(cudaDeviceSynchronize(), "plain product");
-    std::vector<float> host_sums = download<float>(sums, (size_t)capacity * padded);
+    TRY(cudaDeviceSynchronize());
+    std::vector<float> host_sums = to_host((const float *)sums, (size_t)capacity * padded);
     double error = sampled_error(o, host_sums, padded, begin, rows);
 
     cuda_gemm g = {};
@@ -393,11 +343,11 @@ static void run(const shape &s)
     g.epilogue = s.epilogue;
     std::vector<float> bias(s.n);
     for (float &f : bias) {
-        f = random_unit() - 0.5f;
+        f = random_part() - 0.5f;
     }
-    float *bias_device = upload(bias);
+    float *bias_device = to_device(bias);
     g.bias = s.bias ? bias_device : nullptr;
-    uint32_t *begin_device = upload(begin), *rows_device = upload(rows);
+    uint32_t *begin_device = to_device(begin), *rows_device = to_device(rows);
     cuda_groups groups = {};
     groups.count = (uint32_t)rows.size();
     groups.begin = begin_device;
@@ -406,8 +356,8 @@ static void run(const shape &s)
         groups.rows_max = r > groups.rows_max ? r : groups.rows_max;
     }
     uint32_t *counter;
-    check(cudaMalloc(&counter, 4), "cudaMalloc");
-    check(cudaMemset(counter, 0, 4), "memset");
+    TRY(cudaMalloc(&counter, 4));
+    TRY(cudaMemset(counter, 0, 4));
     const cuda_groups *groups_used = s.groups.empty() ? nullptr : &groups;
 
     if (s.epilogue == CUDA_OUT_GATED) {
@@ -417,10 +367,10 @@ static void run(const shape &s)
         size_t bytes = (size_t)k_blocks * capacity * 128, scales = (size_t)k_blocks * capacity;
         for (int i = 0; i < 2; i++) {
             out[i] = {nullptr, nullptr, s.gated, capacity, columns, k_blocks};
-            check(cudaMalloc(&out[i].data, bytes), "cudaMalloc");
-            check(cudaMalloc(&out[i].scale, scales * 4), "cudaMalloc");
-            check(cudaMemset(out[i].data, 0xAB, bytes), "memset");
-            check(cudaMemset(out[i].scale, 0xAB, scales * 4), "memset");
+            TRY(cudaMalloc(&out[i].data, bytes));
+            TRY(cudaMalloc(&out[i].scale, scales * 4));
+            TRY(cudaMemset(out[i].data, 0xAB, bytes));
+            TRY(cudaMemset(out[i].scale, 0xAB, scales * 4));
         }
         for (size_t j = 0; j < rows.size(); j++) {
             if (rows[j] != 0) {
@@ -428,12 +378,12 @@ static void run(const shape &s)
             }
         }
         g.gated = out[1];
-        check(product(&g, groups_used, counter, 0), "launch");
-        check(cudaDeviceSynchronize(), "product");
-        tally t =
-            compare(download<uint8_t>(out[1].data, bytes), download<uint8_t>(out[0].data, bytes));
-        tally u =
-            compare(download<float>(out[1].scale, scales), download<float>(out[0].scale, scales));
+        TRY(product(&g, groups_used, counter, 0));
+        TRY(cudaDeviceSynchronize());
+        tally t = compare(to_host((const uint8_t *)out[1].data, bytes),
+                          to_host((const uint8_t *)out[0].data, bytes));
+        tally u = compare(to_host((const float *)out[1].scale, scales),
+                          to_host((const float *)out[0].scale, scales));
         if (t.wrong == 0 && u.wrong != 0) {
             printf("     scales differ\n");
             t = u;
@@ -444,16 +394,16 @@ static void run(const shape &s)
             cudaFree(out[i].scale);
         }
     } else {
-        uint32_t ld = s.n + (product == cuda_gemm_wide ? s.ld_more : 0),
+        uint32_t ld = s.n + (product == wide_product ? s.ld_more : 0),
                  bytes = s.epilogue == CUDA_OUT_BF16 ? 2 : 4;
         std::vector<float> initial((size_t)capacity * ld);
         for (float &f : initial) {
-            f = random_unit();
+            f = random_part();
         }
         g.ld = ld;
-        g.out = upload(initial);
-        check(product(&g, groups_used, counter, 0), "launch");
-        check(cudaDeviceSynchronize(), "product");
+        g.out = to_device(initial);
+        TRY(product(&g, groups_used, counter, 0));
+        TRY(cudaDeviceSynchronize());
         std::vector<float> expected = initial;
         uint16_t *half = (uint16_t *)expected.data();
         for (size_t j = 0; j < rows.size(); j++) {
@@ -472,16 +422,17 @@ static void run(const shape &s)
         }
         if (bytes == 2) {
             std::vector<uint16_t> e(half, half + expected.size() * 2);
-            report(s, all, error, compare(download<uint16_t>(g.out, e.size()), e), ld);
+            report(s, all, error, compare(to_host((const uint16_t *)g.out, e.size()), e), ld);
         } else {
-            report(s, all, error, compare(download<float>(g.out, expected.size()), expected), ld);
+            report(s, all, error, compare(to_host((const float *)g.out, expected.size()), expected),
+                   ld);
         }
         cudaFree(g.out);
     }
     const void *all_of_it[] = {sums,     bias_device, begin_device, rows_device, counter,
                                o.w.data, o.x.data,    o.w.scale,    o.x.scale};
     for (const void *p : all_of_it) {
-        check(cudaFree((void *)p), "cudaFree");
+        TRY(cudaFree((void *)p));
     }
 }
 
@@ -489,16 +440,16 @@ int main(int argc, char **argv)
 {
     bool small = argc > 1 && strcmp(argv[1], "small") == 0;
     int processors;
-    check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0), "device");
-    check(cuda_gemm_wide_prepare((uint32_t)processors), "prepare");
+    TRY(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0));
+    TRY(cuda_gemm_wide_prepare((uint32_t)processors));
     if (argc > 1 && strcmp(argv[1], "narrow") == 0) {
-        check(cuda_gemm_narrow_prepare((uint32_t)processors), "prepare");
+        TRY(cuda_gemm_narrow_prepare((uint32_t)processors));
         product = cuda_gemm_narrow;
     }
     const std::vector<uint32_t> none, few = {0, 1, 7, 129, 300, 0, 64, 65};
     std::vector<uint32_t> many;
     for (int i = 0; i < 70; i++) {
-        many.push_back(i % 3 == 0 ? 0 : random_bits() % 200);
+        many.push_back(i % 3 == 0 ? 0 : random_word() % 200);
     }
     for (int t = 0; t < 2; t++) {
         cuda_type type = t == 0 ? CUDA_E4M3 : CUDA_BF16;

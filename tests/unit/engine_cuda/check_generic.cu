@@ -4,6 +4,7 @@
  *
  * small: little enough for compute-sanitizer. bench: only the figures. large: the fast kernels against the generic ones
  * at the true dimensions (some layers), 20 GB of host memory. Prints a line a check; exit status 1 when one fails. A row's bits must not depend on its batch, on how its sequence was cut, or on which pages hold it. */
+#include "check_common.cuh"
 #include "engine_cuda_device.cuh"
 #include "engine_cuda_generic.cuh"
 
@@ -26,61 +27,12 @@ extern "C" {
 #include "cpu/engine_cpu_number.h"
 }
 
-#define TRY(call)                                                                                  \
-    do {                                                                                           \
-        cudaError_t status_ = (call);                                                              \
-        if (status_ != cudaSuccess) {                                                              \
-            printf("FAIL %s:%d %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(status_)); \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static int failures;
-
-static void report(bool ok, const char *what, double figure)
-{
-    printf("%s %s (%.3g)\n", ok ? "ok  " : "FAIL", what, figure);
-    fflush(stdout);
-    failures += !ok;
-}
-
 static void require(pv_status status, const char *what, const pv_error *err)
 {
     if (status != PV_OK) {
         printf("FAIL %s: %s\n", what, err->msg);
         exit(1);
     }
-}
-
-static uint64_t random_state = 88172645463325252ull;
-
-static uint32_t random_word(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
-}
-
-static float random_float(void)
-{
-    return (float)random_word() * 0x1p-31F - 1.0F;
-}
-
-template <class T> static T *to_device(const std::vector<T> &v)
-{
-    T *p = NULL;
-    TRY(cudaMalloc(&p, v.size() * sizeof(T) + 64));
-    TRY(cudaMemcpy(p, v.data(), v.size() * sizeof(T), cudaMemcpyHostToDevice));
-    return p;
-}
-
-template <class T> static std::vector<T> to_host(const T *p, size_t n)
-{
-    std::vector<T> v(n);
-    TRY(cudaDeviceSynchronize());
-    TRY(cudaMemcpy(v.data(), p, n * sizeof(T), cudaMemcpyDeviceToHost));
-    return v;
 }
 
 /* ||ours - theirs|| / ||theirs||; NaN counts as infinite. */
@@ -122,7 +74,7 @@ static float number_of(uint32_t type, const uint8_t *p)
 
 static void random_number(uint32_t type, uint8_t *p)
 {
-    float f = random_float();
+    float f = random_unit();
     uint16_t half = engine_cpu_to_bf16(f);
     if (type == CUDA_GENERIC_F32) {
         memcpy(p, &f, 4);
@@ -168,7 +120,7 @@ static host_matrix random_matrix(const product_case &c)
         h.m.scale_cols = (c.k + c.block_cols - 1) / c.block_cols;
         h.scale.resize((size_t)(c.n + c.block_rows - 1) / c.block_rows * h.m.scale_cols);
         for (float &s : h.scale) {
-            s = 0.01F * random_float();
+            s = 0.01F * random_unit();
         }
         h.m.scale = to_device(h.scale);
     }
@@ -184,10 +136,10 @@ static void check_product(const product_case &c)
     host_matrix w = random_matrix(c);
     std::vector<float> x((size_t)most * stride, 7.0F), bias(c.n), poison((size_t)most * c.n, NAN);
     for (float &v : bias) {
-        v = random_float();
+        v = random_unit();
     }
     for (float &v : x) {
-        v = random_float();
+        v = random_unit();
     }
     float *dx = to_device(x);
     float *db = to_device(bias);
@@ -265,7 +217,7 @@ static void check_gate(const engine_moe &moe, bool biased, const char *name)
     const uint32_t rows = 50;
     std::vector<float> logits((size_t)rows * moe.routed), bias(moe.routed);
     for (size_t i = 0; i < logits.size(); i++) {
-        logits[i] = 3 * random_float();
+        logits[i] = 3 * random_unit();
         if (i % 7 == 0 && i > 0) {
             logits[i] = logits[i - 1]; /* ties */
         }
@@ -274,7 +226,7 @@ static void check_gate(const engine_moe &moe, bool biased, const char *name)
         }
     }
     for (float &b : bias) {
-        b = random_float();
+        b = random_unit();
     }
     std::vector<uint32_t> words((size_t)rows * moe.per_token, 12345678), active(1, rows - 2);
     std::vector<float> zeros((size_t)rows * moe.per_token);

@@ -42,14 +42,6 @@ struct rows_fixture {
     }
 };
 
-static uint16_t bf16_bits(float x)
-{
-    __nv_bfloat16 b = __float2bfloat16(x);
-    uint16_t u;
-    memcpy(&u, &b, 2);
-    return u;
-}
-
 /* How many numbers of row `row` are not what `y` (float32, exact) rounds to. */
 static size_t wrong_row(const cuda_rows &m, const std::vector<uint8_t> &data,
                         const std::vector<float> &scale, uint32_t row, const float *y)

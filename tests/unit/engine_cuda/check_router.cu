@@ -34,14 +34,6 @@ static engine_moe moe_of(uint32_t routed, uint32_t per_token, uint32_t groups, u
     return m;
 }
 
-static float bf16_value(uint16_t u)
-{
-    uint32_t bits = (uint32_t)u << 16;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
 struct fixture {
     const model *m;
     cuda_routing_shape shape;
@@ -114,14 +106,6 @@ static cuda_router router_of(const fixture &f, uint32_t rows, uint32_t active)
     return op;
 }
 
-template <class T> static std::vector<T> fetch(const T *from, size_t n)
-{
-    std::vector<T> v(n);
-    TRY(cudaDeviceSynchronize());
-    TRY(cudaMemcpy(v.data(), from, n * sizeof(T), cudaMemcpyDeviceToHost));
-    return v;
-}
-
 static uint32_t runs_of(uint32_t cols)
 {
     return (cols / 128 + 6) / 7;
@@ -131,7 +115,7 @@ static uint32_t runs_of(uint32_t cols)
 static std::vector<float> logits_of(const cuda_router &op)
 {
     size_t n = (size_t)op.rows * op.shape.moe.routed;
-    std::vector<float> parts = fetch(op.out.partial, runs_of(op.shape.cols) * n);
+    std::vector<float> parts = to_host(op.out.partial, runs_of(op.shape.cols) * n);
     std::vector<float> sum(parts.begin(), parts.begin() + (long)n);
     for (uint32_t r = 1; r < runs_of(op.shape.cols); r++) {
         for (size_t i = 0; i < n; i++) {
@@ -200,10 +184,10 @@ static uint32_t wrong_places(const fixture &f, const cuda_router &op, uint32_t a
     const engine_moe &moe = f.m->moe;
     const cuda_routing &r = op.out;
     uint32_t places = r.per_token + r.shared;
-    std::vector<uint32_t> begin = fetch(r.begin, r.groups + 1);
-    std::vector<uint32_t> count = fetch(r.count, r.groups);
-    std::vector<uint32_t> place = fetch(r.place, (size_t)op.rows * places);
-    std::vector<uint32_t> source = fetch(r.source, cuda_routing_capacity(&f.shape, ROWS_MAX));
+    std::vector<uint32_t> begin = to_host(r.begin, r.groups + 1);
+    std::vector<uint32_t> count = to_host(r.count, r.groups);
+    std::vector<uint32_t> place = to_host(r.place, (size_t)op.rows * places);
+    std::vector<uint32_t> source = to_host(r.source, cuda_routing_capacity(&f.shape, ROWS_MAX));
     uint32_t wrong = 0;
     uint32_t at = 0;
     for (uint32_t g = 0; g < r.groups; g++) {
@@ -252,8 +236,8 @@ static void check_choice(fixture &f, uint32_t rows, uint32_t active, bool fused,
     TRY(cuda_router_choose(&op, fused, 0));
     std::vector<float> logits = logits_of(op);
     std::vector<float> bias = f.d_bias->get();
-    std::vector<uint32_t> ids = fetch(op.out.ids, (size_t)rows * moe.per_token);
-    std::vector<float> weights = fetch(op.out.weights, (size_t)rows * moe.per_token);
+    std::vector<uint32_t> ids = to_host(op.out.ids, (size_t)rows * moe.per_token);
+    std::vector<float> weights = to_host(op.out.weights, (size_t)rows * moe.per_token);
     std::vector<float> scratch(2 * moe.routed + moe.groups);
     std::vector<uint32_t> want(moe.per_token);
     std::vector<float> want_weights(moe.per_token);
@@ -330,8 +314,8 @@ static void check_gather(fixture &f, uint32_t rows, uint32_t active, cuda_type t
     std::vector<uint8_t> got = out.get();
     std::vector<float> got_scale = out_scale.get();
     std::vector<float> scale = x_scale.get();
-    std::vector<uint32_t> source = fetch(op.out.source, capacity_out);
-    std::vector<uint32_t> begin = fetch(op.out.begin, op.out.groups + 1);
+    std::vector<uint32_t> source = to_host(op.out.source, capacity_out);
+    std::vector<uint32_t> begin = to_host(op.out.begin, op.out.groups + 1);
     uint32_t end = begin[op.out.groups];
     size_t wrong = 0;
     uint32_t seen = 0;

@@ -234,26 +234,11 @@ static void check_frequencies(void)
            squares / degrees);
 }
 
-static void check_stop(void)
-{
-    std::vector<engine_drawn> drawn = {{5, 0}, {6, 0}, {7, 0}, {8, 0}};
-    std::vector<uint32_t> stop = {5, 1, 1, 2, ENGINE_NO_TOKEN, 7, ENGINE_NO_TOKEN, ENGINE_NO_TOKEN};
-    std::vector<uint32_t> finished = {0, 0, 0, 1};
-    device_array<engine_drawn> d(drawn);
-    device_array<uint32_t> s(stop);
-    device_array<uint32_t> f(finished);
-    cuda_stop op = {4, 2, d.at, s.at, f.at};
-    TRY(cuda_stop_run(&op, 0));
-    std::vector<uint32_t> want = {1, 0, 1, 1};
-    report(f.get() == want, "stop tokens", 0);
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1) {
         random_state += strtoull(argv[1], NULL, 10) * 0x9E3779B97F4A7C15ull;
     }
-    check_stop();
     check_frequencies();
     const uint32_t vocabs[] = {129280, 102400, 1000, 515, 4, 200003};
     for (uint32_t vocab : vocabs) {

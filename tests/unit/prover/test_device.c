@@ -9,6 +9,7 @@
 static const uint64_t MIB = 1 << 20;
 
 static engine_memory gpu; /* what the fake GPU has; kv_page 0: none answers */
+static uint32_t gpus_there = 1;
 static char logged[2048];
 
 static void on_log(void *user, pv_log_level level, const char *line)
@@ -25,10 +26,16 @@ static pv_status plan_gpu(engine_memory *out, const engine_weights *weights,
     if (gpu.kv_page == 0) {
         return pv_fail(err, PV_E_DEVICE, "no GPU answers");
     }
-    if (wanted->ordinal > 0) {
-        return pv_fail(err, PV_E_INVALID, "GPU %u was asked for; there is 1", wanted->ordinal);
+    uint32_t parts = wanted->gpu_count > 1 ? wanted->gpu_count : 1;
+    for (uint32_t i = 0; i < wanted->gpu_count; i++) {
+        if (wanted->gpus[i] >= gpus_there) {
+            return pv_fail(err, PV_E_INVALID, "GPU %u was asked for; there are %u", wanted->gpus[i],
+                           gpus_there);
+        }
     }
     *out = gpu;
+    out->weights_copied /= parts;
+    out->gpus = parts;
     out->kv_pages = wanted->kv_pages;
     out->kv = out->kv_page * wanted->kv_pages;
     return PV_OK;
@@ -135,6 +142,40 @@ Test(device, what_is_asked_for_is_taken_or_refused)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cr_expect_eq(choose(&plan, &both, wrong[i], 0, &err), PV_E_INVALID, "%s", wrong[i]);
         cr_expect_not_null(strstr(err.msg, "cuda:N"), "%s", err.msg);
+    }
+}
+
+Test(device, a_model_is_spread_over_the_gpus_it_needs)
+{
+    device_plan plan;
+    pv_error err;
+    give_gpu(250000);
+    gpus_there = 8;
+    cr_assert_eq(choose(&plan, &both, "cuda", 0, &err), PV_OK, "%s", err.msg);
+    cr_expect_eq(plan.engine.backend.gpu_count, 4, "%u", plan.engine.backend.gpu_count);
+    cr_expect_eq(plan.engine.backend.gpus[3], 3);
+    cr_expect_not_null(strstr(logged, "on each 61.04 GiB of weights"), "%s", logged);
+    cr_assert_eq(choose(&plan, &both, "auto", 0, &err), PV_OK, "%s", err.msg);
+    cr_expect_eq(plan.memory.gpus, 4);
+    cr_assert_eq(choose(&plan, &both, "cuda:7,2,5,3,0", 0, &err), PV_OK, "%s", err.msg);
+    cr_expect_eq(plan.engine.backend.gpu_count, 5);
+    cr_expect_eq(plan.engine.backend.gpus[2], 5);
+    gpus_there = 2;
+    cr_expect_eq(choose(&plan, &both, "cuda", 0, &err), PV_E_LIMIT);
+    cr_expect_not_null(strstr(err.msg, "does not fit on 2 GPUs"), "%s", err.msg);
+    gpus_there = 1;
+    cr_expect_eq(choose(&plan, &both, "cuda", 0, &err), PV_E_LIMIT);
+    cr_expect_not_null(strstr(err.msg, "does not fit on one GPU: 244.14 GiB"), "%s", err.msg);
+    cr_expect_eq(choose(&plan, &both, "cuda:0,1", 0, &err), PV_E_INVALID);
+    cr_expect_not_null(strstr(err.msg, "GPU 1"), "%s", err.msg);
+    give_gpu(14000);
+    cr_assert_eq(choose(&plan, &both, "cuda", 0, &err), PV_OK);
+    cr_expect_eq(plan.engine.backend.gpu_count, 0, "one is enough");
+    const char *wrong[] = {"cuda:0,",  "cuda:,0",  "cuda:0,,1",
+                           "cuda:0;1", "cuda:0,x", "cuda:0,1,2,3,4,5,6,7,8"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        cr_expect_eq(choose(&plan, &both, wrong[i], 0, &err), PV_E_INVALID, "%s", wrong[i]);
+        cr_expect_not_null(strstr(err.msg, "cuda:N,M"), "%s", err.msg);
     }
 }
 

@@ -415,8 +415,9 @@ static inline void world_cancel(world *w, uint64_t ticket, bool policy)
     }
 }
 
-static inline void world_cancel_policy(void *self, uint64_t ticket)
+static inline void world_cancel_policy(void *self, search_run *run, uint64_t ticket)
 {
+    (void)run;
     world_cancel(self, ticket, true);
 }
 

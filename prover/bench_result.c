@@ -1,0 +1,86 @@
+#include "bench.h"
+#include "fills.h"
+
+#include "pv_clock.h"
+#include "pv_log.h"
+#include "pv_mem.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *axioms_json(const verdict *v)
+{
+    json_t *axioms = json_array();
+    for (size_t i = 0; i < v->axiom_count; i++) {
+        json_array_append_new(axioms, json_string(v->axioms[i]));
+    }
+    char *text = json_dumps(axioms, JSON_COMPACT);
+    json_decref(axioms);
+    return text;
+}
+
+static char *declaration_of(const bench_item *item)
+{
+    return item->whole.compiled
+               ? bench_whole_declaration(item)
+               : fill_declaration(&item->now->src, item->now->target, item->proofs);
+}
+
+static const char *way_of(const bench_item *item)
+{
+    return item->whole.compiled                           ? "whole"
+           : item->now != NULL && item->now != &item->own ? "cut"
+                                                          : "step";
+}
+
+static void keep_result(bench_item *item, const store_result *result)
+{
+    bench *b = item->b;
+    bool kept = false;
+    pv_error err = {0};
+    if (store_finish(b->store, b->me, result, &kept, &err) != PV_OK) {
+        bench_fail(b, &err);
+    } else if (!kept) {
+        pv_log(PV_LOG_WARN,
+               "%s: another process has taken this attempt over: the result of this one is dropped",
+               item->problem->name);
+    } else {
+        b->done_here++;
+        pv_log(PV_LOG_INFO, "%s: %s in %.1f s", item->problem->name, result->status,
+               result->seconds);
+    }
+}
+
+void bench_result_write(bench_item *item, const char *status, const char *why)
+{
+    bench *b = item->b;
+    bool proved = strcmp(status, "proved") == 0;
+    char *axioms = proved ? axioms_json(&item->verdict) : NULL;
+    char *text = proved ? declaration_of(item) : NULL;
+    store_result result = {.claim = item->claim,
+                           .status = status,
+                           .why = why,
+                           .text = text,
+                           .level = proved ? lean_level_name(item->verdict.level) : NULL,
+                           .axioms = axioms,
+                           .environment = b->environment == NULL ? "{}" : b->environment,
+                           .text_hash = item->problem->text_hash,
+                           .header_hash = item->problem->header_hash,
+                           .seed = item->seed,
+                           .stats = item->stats,
+                           .seconds = (double)(pv_clock_ms() - item->started_ms) / 1000,
+                           .judge_seconds = item->verdict.seconds,
+                           .way = way_of(item),
+                           .samples = item->whole.read,
+                           .kept = item->whole.kept};
+    if (proved && (text == NULL || axioms == NULL)) {
+        pv_error err = {0};
+        pv_fail(&err, PV_E_NOMEM, "out of memory");
+        bench_fail(b, &err);
+    } else {
+        keep_result(item, &result);
+    }
+    free(axioms);
+    pv_free(text);
+}

@@ -1,0 +1,181 @@
+#include "bench.h"
+
+#include "pv_mem.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The settings that are no options. */
+static const char MODEL_HASH[] = "model_sha256", GIVEN[] = "given";
+
+/* Options that do not change what a search finds, or that the run's problems say already. */
+static bool is_of_the_process(const char *flag)
+{
+    static const char *const flags[] = {
+        "--lean-project", "--community-repl", "--npm-lean", "--no-sandbox", "--header",
+        "--store",        "--resume",         "--split",    "--filter",     "--parallel",
+        "--shard",        "--minutes",        "--workers",  "--device",     "--kv-memory",
+        "--threads",      "--memory",         "--json",     "--verbose",    "--url",
+        "--key-env",      "--in-flight",      "--rate",     "--retries",    "--server-timeout",
+        "--ca-file"};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if (strcmp(flags[i], flag) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A value, and whether it was given: where it was not, a model may have its own idea of it. */
+static void put_setting(void *user, const char *flag, const char *value, bool given)
+{
+    json_t *settings = user;
+    if (!is_of_the_process(flag)) {
+        json_object_set_new(settings, flag, json_string(value));
+        if (given) {
+            json_array_append_new(json_object_get(settings, GIVEN), json_string(flag));
+        }
+    }
+}
+
+static bool is_given(const json_t *settings, const char *flag)
+{
+    const json_t *given = json_object_get(settings, GIVEN);
+    for (size_t i = 0; i < json_array_size(given); i++) {
+        const char *name = json_string_value(json_array_get(given, i));
+        if (name != NULL && strcmp(name, flag) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Over what a run of another store must have in common with this one to be a part of the same benchmark. A checkpoint counts by what is
+ * in it, not by where it lies. */
+static void make_fingerprint(const json_t *settings, store_run *run)
+{
+    json_t *copy = json_copy((json_t *)settings);
+    json_object_del(copy, "--model");
+    char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
+    pv_sha256 sha;
+    pv_sha256_init(&sha);
+    if (text != NULL) {
+        pv_sha256_add(&sha, text, strlen(text) + 1);
+    }
+    pv_sha256_add(&sha, run->problems_hash, strlen(run->problems_hash));
+    pv_sha256_end(&sha, run->fingerprint);
+    free(text);
+    json_decref(copy);
+}
+
+pv_status bench_settings_write(const options *opt, const char *model_hash, store_run *run,
+                               pv_error *err)
+{
+    json_t *settings = json_pack("{s:[]}", GIVEN);
+    options_visit(opt, put_setting, settings);
+    json_object_set_new(settings, MODEL_HASH, json_string(model_hash));
+    char *text = json_dumps(settings, JSON_COMPACT);
+    run->settings = text == NULL ? NULL : pv_strdup(text);
+    make_fingerprint(settings, run);
+    free(text);
+    json_decref(settings);
+    return run->settings == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
+}
+
+/* ---- back ---- */
+
+typedef struct comparison {
+    const json_t *settings;
+    const char *run;
+    pv_error *err;
+    pv_status status;
+} comparison;
+
+static void compare(void *user, const char *flag, const char *value, bool given)
+{
+    comparison *c = user;
+    const char *theirs = json_string_value(json_object_get(c->settings, flag));
+    bool moved = strcmp(flag, "--model") == 0; /* another path; the weights are compared later */
+    if (c->status == PV_OK && theirs != NULL && !moved && given && strcmp(value, theirs) != 0) {
+        c->status = pv_fail(c->err, PV_E_INVALID,
+                            "run %s has %s %s: leave the option out to go on with it, or start a "
+                            "new run",
+                            c->run, flag, theirs[0] == '\0' ? "\"\"" : theirs);
+    }
+}
+
+pv_status bench_settings_read(bench *b, pv_error *err)
+{
+    json_t *settings = json_loads(b->run.settings, 0, NULL);
+    comparison c = {settings, b->run.id, err, PV_OK};
+    const char *flag, *own_model = b->opt.model_given ? b->opt.model : "";
+    json_t *value;
+    if (!json_is_object(settings)) {
+        json_decref(settings);
+        return pv_fail(err, PV_E_INVALID, "run %s: its settings are damaged", b->run.id);
+    }
+    options_visit(&b->opt, compare, &c);
+    pv_status status = c.status;
+    json_object_foreach(settings, flag, value)
+    {
+        if (status == PV_OK && flag[0] == '-' && json_is_string(value)) {
+            status =
+                options_set(&b->opt, flag, json_string_value(value), is_given(settings, flag), err);
+        }
+    }
+    if (own_model[0] != '\0') {
+        b->opt.model = own_model;
+    }
+    b->settings = settings; /* what the options point into */
+    return status;
+}
+
+const char *bench_settings_model(const bench *b)
+{
+    const char *hash = json_string_value(json_object_get(b->settings, MODEL_HASH));
+    return hash == NULL ? "" : hash;
+}
+
+/* ---- what is written with every result ---- */
+
+static const char *sandbox_of(const session *s)
+{
+    return s->sandbox.describe == NULL ? "?" : s->sandbox.describe;
+}
+
+static json_t *policy_json(const bench *b)
+{
+    json_t *out = json_pack("{s:s}", "policy", b->choice.policy.ops->name);
+    if (b->choice.model != NULL) {
+        engine_sampling drawn = model_policy_sampling(b->choice.model);
+        json_object_update_missing(
+            out,
+            json_pack("{s:s,s:s,s:s,s:{s:f,s:f,s:I,s:f}}", "model", b->opt.model, "model_hash",
+                      b->model_hash, "prompt", model_policy_prompt(b->choice.model), "sampling",
+                      "temperature", (double)drawn.temperature, "top_p", (double)drawn.top_p,
+                      "top_k", (json_int_t)drawn.top_k, "min_p", (double)drawn.min_p));
+    }
+    return out;
+}
+
+pv_status bench_environment(bench *b, pv_error *err)
+{
+    char host[65] = "";
+    const char *lean = lean_pool_lean_version(b->s.pool);
+    gethostname(host, sizeof host - 1);
+    json_t *out = policy_json(b);
+    json_object_set_new(out, "prover", json_string(PROVER_VERSION));
+    json_object_set_new(out, "lean", json_string(lean == NULL ? "?" : lean));
+    json_object_set_new(out, "sandboxed", json_boolean(b->s.sandbox.active));
+    json_object_set_new(out, "sandbox", json_string(sandbox_of(&b->s)));
+    json_object_set_new(out, "host", json_string(host));
+    json_object_set_new(out, "workers", json_integer((json_int_t)b->s.pool_options.workers));
+    json_object_set_new(out, "settings", json_deep_copy(b->settings));
+    char *text = json_dumps(out, JSON_COMPACT);
+    b->environment = text == NULL ? NULL : pv_strdup(text);
+    free(text);
+    json_decref(out);
+    return b->environment == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
+}
