@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { REFUSALS_MAX = 3 }; /* as `prover prove` has it */
+
 /* ---- the clock ---- */
 
 static uint64_t active_ms(const trial *t)
@@ -278,6 +280,7 @@ static bool turn_usage(trial *t)
         fail(t, &t->usage.failure);
     } else if (t->usage.failure.status != PV_OK) {
         t->refused++; /* the proof's text does not even compile */
+        snprintf(t->refusal, sizeof t->refusal, "usage: %.300s", t->usage.failure.msg);
         reject(t, TRIAL_SEARCH);
     } else if (t->usage.itself) {
         t->selfish++;
@@ -301,7 +304,11 @@ void trial_take_answer(trial *t, const judge_answer *answer)
         finish(t, true, "");
     } else {
         t->refused++;
+        snprintf(t->refusal, sizeof t->refusal, "%.40s: %.300s", answer->reason, answer->message);
         reject(t, TRIAL_WAITING);
+        if (t->refused >= REFUSALS_MAX) {
+            finish(t, false, "the judge refused its proofs");
+        }
     }
 }
 
@@ -342,6 +349,10 @@ json_t *trial_row(const trial *t)
                                   "lost", (json_int_t)s->lost));
     json_object_set_new(row, "selfish", json_integer(t->selfish));
     json_object_set_new(row, "refused", json_integer(t->refused));
+    if (t->refused > 0) {
+        json_object_set_new(row, "refusal", json_string(t->refusal));
+        json_object_set_new(row, "last_proof", json_string(t->proof));
+    }
     if (t->solved) {
         json_object_set_new(row, "level", json_string(lean_level_name(LEAN_LEVEL_AUDITED)));
         json_object_set_new(row, "proof", json_string(t->proof));

@@ -63,6 +63,7 @@ typedef struct trial {
     search_stats stats;
     uint64_t active_ms, resumed_ms; /* before now; 0: its clock stands */
     unsigned selfish, refused;      /* proofs that did not count */
+    char refusal[400];              /* why the last one was refused */
 } trial;
 
 /* A turn from WAITING on; then trial_turn() while it is active. */
