@@ -474,6 +474,10 @@ static pv_status use_npm(lean_toolchain *out, const lean_toolchain_search *where
                     where->home);
     }
     if (status == PV_OK) {
+        char *folder = ascend(resolve(d.argv.items[0]), 1); /* `lean` below home may be a link */
+        lean_strings_add(&d.readable, folder == NULL ? "" : folder);
+        d.readable.failed = d.readable.failed || folder == NULL;
+        pv_free(folder);
         lean_strings_addf(&d.argv, "%s/lean/Main.lean", where->home);
         lean_strings_add(&d.env, "PATH=/usr/local/bin:/usr/bin:/bin");
         lean_strings_addf(&d.readable, "%s/lean", where->home);

@@ -39,21 +39,6 @@ __device__ __forceinline__ void mla_load_half(const mla_loader &l, uint32_t b, b
     }
 }
 
-/* A block's first pair. All that is on its way arrives at about the same time, so the odd block waits until the queries
- * have come: the even one's scores can begin earlier. */
-__device__ __forceinline__ void mla_load_first_pair(mla_loader &l, const uint8_t *even,
-                                                    const uint8_t *odd)
-{
-    mla_load_half(l, 0, true, even);
-    mla_load_half(l, 0, false, even);
-    cuda_barrier_wait(l.smem + MLA_QUERY_FULL, 0);
-    if (odd != NULL) {
-        mla_load_half(l, 1, false, odd);
-        mla_load_half(l, 1, true, odd);
-    }
-    l.used ^= odd != NULL ? 3 : 1;
-}
-
 /* A pair of key blocks, in the order in which the halves of the last pair are let go. */
 __device__ __forceinline__ void mla_load_pair(mla_loader &l, const uint8_t *even,
                                               const uint8_t *odd)
@@ -110,14 +95,9 @@ __device__ __forceinline__ void mla_load(mla_loader &l)
             uint32_t even = __shfl_sync(0xFFFFFFFFu, number, at);
             uint32_t odd = __shfl_sync(0xFFFFFFFFu, number, at + 1);
             if (l.lane == 0) {
-                const uint8_t *keys = l.a.cache + (size_t)even * CUDA_MLA_PAGE_BYTES;
-                const uint8_t *more =
-                    block + 1 < last ? l.a.cache + (size_t)odd * CUDA_MLA_PAGE_BYTES : NULL;
-                if (i == begin && block == first) {
-                    mla_load_first_pair(l, keys, more);
-                } else {
-                    mla_load_pair(l, keys, more);
-                }
+                mla_load_pair(l, l.a.cache + (size_t)even * CUDA_MLA_PAGE_BYTES,
+                              block + 1 < last ? l.a.cache + (size_t)odd * CUDA_MLA_PAGE_BYTES
+                                               : NULL);
             }
             __syncwarp();
         }

@@ -332,7 +332,7 @@ Test(engine_commands, a_shipped_model_is_the_default)
     static const char format[] = "{\"format\": \"state\", \"after\": \":::\", \"samples\": 4}";
     put("prover.json", format, sizeof format - 1);
     make_home(true);
-    expect_policy(NULL, "model");
+    expect_policy(NULL, "mixed");
     expect_policy("--policy=portfolio", "portfolio");
     command_result r = RUN(NULL, PROVER, "doctor");
     cr_expect_eq(r.code, 0, "%s", pv_buf_text(&r.err));
