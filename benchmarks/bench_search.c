@@ -128,7 +128,7 @@ static void set_up(bench *b, const bench_options *options)
 
 static int search(bench *b, search_stats *stats, double *seconds)
 {
-    static const search_policy_ops policy_ops = {"bench", propose, NULL};
+    static const search_policy_ops policy_ops = {.name = "bench", .propose = propose};
     static const search_verifier_ops verifier_ops = {try_tactics, NULL, release_handle};
     const char *goal = "the root";
     search_part part = {.key = {1, 1}, .goals = &goal, .goal_count = 1};
