@@ -10,20 +10,24 @@ quick=false
 export LSAN_OPTIONS=suppressions=$root/tests/lsan.supp
 passed=0 failed=0 skipped=0 failures=()
 
-# run_test NAME COMMAND...: one test program; exit code 77 means skipped.
-run_test() {
-    local name=$1 log start=$SECONDS code
+# try_test LOG COMMAND...: output to LOG, exit code and seconds to LOG.end.
+try_test() {
+    local log=$1 start=$SECONDS
     shift
-    log=$(mktemp)
     timeout -k 5 900 "$@" >"$log" 2>&1
-    code=$?
-    local took="$((SECONDS - start)) s"
+    echo "$? $((SECONDS - start))" >"$log.end"
+}
+
+# report_test NAME LOG: says and counts how it ended; exit code 77 means skipped.
+report_test() {
+    local name=$1 log=$2 code=1 took=0
+    read -r code took <"$log.end"
     if ((code == 0)) && grep -q 'SKIPPED:' "$log" && grep -q 'Tested:.* 0 .*Passing:.* 0 ' "$log"; then
         code=77 # every test of the program was skipped
     fi
     if ((code == 0)); then
         ((passed++))
-        printf '  pass  %-46s %6s\n' "$name" "$took"
+        printf '  pass  %-46s %6s\n' "$name" "$took s"
         grep -iE '(^| )skip(ped)?:' "$log" | sed 's/^/        /'
     elif ((code == 77)); then
         ((skipped++))
@@ -31,10 +35,19 @@ run_test() {
     else
         ((failed++))
         failures+=("$name")
-        printf '  FAIL  %-46s %6s (exit code %d)\n' "$name" "$took" "$code"
+        printf '  FAIL  %-46s %6s (exit code %d)\n' "$name" "$took s" "$code"
         tail -n 60 "$log" | sed 's/^/        /'
     fi
-    rm -f "$log"
+    rm -f "$log" "$log.end"
+}
+
+# run_test NAME COMMAND...: one test program.
+run_test() {
+    local name=$1 log
+    shift
+    log=$(mktemp)
+    try_test "$log" "$@"
+    report_test "$name" "$log"
 }
 
 # run_tests FOLDER PATTERN: every test program of a build.
@@ -43,6 +56,21 @@ run_tests() {
     for program in "$1"/bin/$2; do
         [[ -x $program ]] && run_test "$(basename "$1")/$(basename "$program")" "$program" -j1
     done
+}
+
+# run_in_pairs FOLDER PATTERN ARGUMENT...: the same, two at a time: most of them wait for one Lean, or have one thread.
+run_in_pairs() {
+    local folder=$1 pattern=$2 program log names=() logs=() i
+    shift 2
+    for program in "$folder"/bin/$pattern; do
+        [[ -x $program ]] || continue
+        while (($(jobs -rp | wc -l) >= 2)); do wait -n; done
+        log=$(mktemp)
+        names+=("$(basename "$folder")/$(basename "$program")") logs+=("$log")
+        try_test "$log" "$program" "$@" &
+    done
+    wait
+    for i in "${!names[@]}"; do report_test "${names[i]}" "${logs[i]}"; done
 }
 
 need_packages build-essential cmake ninja-build pkg-config libuv1-dev libjansson-dev libcriterion-dev \
@@ -68,7 +96,7 @@ fi
 say "Lean's side of the protocol"
 run_test "golden protocol" scripts/golden_protocol.sh
 say "integration tests on real Lean"
-run_tests build 'test_integration_*'
+run_in_pairs build 'test_integration_*' -j1
 
 if ! $quick; then
     for preset in asan tsan; do
@@ -86,9 +114,7 @@ if ! $quick; then
     done
     build fuzz
     say "fuzz targets, a few seconds each (longer: build/fuzz/bin/fuzz_NAME -max_total_time=600)"
-    for program in build/fuzz/bin/fuzz_*; do
-        run_test "$(basename "$program")" "$program" -max_total_time=5 -print_final_stats=0 -verbosity=0
-    done
+    run_in_pairs build/fuzz 'fuzz_*' -max_total_time=5 -print_final_stats=0 -verbosity=0
 fi
 
 ((${#failures[@]})) && printf 'failed: %s\n' "${failures[@]}"
