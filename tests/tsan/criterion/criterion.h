@@ -101,6 +101,7 @@ enum { STAND_IN_SKIPPED = 77, STAND_IN_TIMEOUT = 850 };
 #define cr_assert_str_eq(A, B, ...)  cr_assert(strcmp(A, B) == 0, __VA_ARGS__)
 #define cr_expect_str_eq(A, B, ...)  cr_expect(strcmp(A, B) == 0, __VA_ARGS__)
 #define cr_assert_str_neq(A, B, ...) cr_assert(strcmp(A, B) != 0, __VA_ARGS__)
+#define cr_expect_str_neq(A, B, ...) cr_expect(strcmp(A, B) != 0, __VA_ARGS__)
 #define cr_assert_float_eq(A, B, E, ...)                                                           \
     cr_assert(fabs((double)(A) - (double)(B)) <= (double)(E), __VA_ARGS__)
 #define cr_expect_float_eq(A, B, E, ...)                                                           \
