@@ -1,10 +1,10 @@
 #include "bench.h"
 
+#include "json_out.h"
 #include "pass_at_k.h"
 #include "progress.h"
 #include "pv_mem.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,78 +21,57 @@ typedef struct table {
 
 /* ---- rows ---- */
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    json_object_set_new(object, key, text == NULL ? json_null() : json_string(text));
-}
-
-static void set_count(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
-static pv_status print_json(json_t *object, pv_error *err)
-{
-    int code = json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
-    json_decref(object);
-    if (code != 0 || fputc('\n', stdout) == EOF) {
-        return pv_fail_os(err, PV_E_IO, errno,
-                          "the result could not be written to standard output");
-    }
-    return PV_OK;
-}
-
 static json_t *search_json(const store_result *r)
 {
     char digest[17];
     json_t *out = json_object();
     const search_stats *n = &r->stats;
     snprintf(digest, sizeof digest, "%016llx", (unsigned long long)n->digest);
-    set_count(out, "states", n->nodes);
-    set_count(out, "expansions", n->expansions);
-    set_count(out, "tactics", n->tactics);
-    set_count(out, "failed", n->failed);
-    set_count(out, "timed_out", n->timed_out);
-    set_count(out, "lost", n->lost);
-    set_count(out, "merged", n->duplicates);
-    set_count(out, "no_ops", n->no_ops);
-    set_count(out, "tokens", n->tokens);
-    set_count(out, "depth", n->depth);
+    json_out_count(out, "states", n->nodes);
+    json_out_count(out, "expansions", n->expansions);
+    json_out_count(out, "tactics", n->tactics);
+    json_out_count(out, "failed", n->failed);
+    json_out_count(out, "timed_out", n->timed_out);
+    json_out_count(out, "lost", n->lost);
+    json_out_count(out, "merged", n->duplicates);
+    json_out_count(out, "no_ops", n->no_ops);
+    json_out_count(out, "tokens", n->tokens);
+    json_out_count(out, "depth", n->depth);
     json_object_set_new(out, "lean_seconds", json_real(n->lean_seconds));
-    set_text(out, "digest", digest);
+    json_out_text(out, "digest", digest);
     return out;
 }
 
 static pv_status print_row(const table *t, const store_result *r, pv_error *err)
 {
     json_t *out = json_object();
-    set_text(out, "kind", "attempt");
-    set_text(out, "run", t->run->id);
-    set_text(out, "problem", r->name);
-    set_text(out, "split", r->split);
-    set_count(out, "pass", r->claim.pass);
-    set_text(out, "status", r->status);
-    set_text(out, "why", r->why);
-    set_text(out, "level", r->level);
+    json_out_text(out, "kind", "attempt");
+    json_out_text(out, "run", t->run->id);
+    json_out_text(out, "problem", r->name);
+    json_out_text(out, "split", r->split);
+    json_out_count(out, "pass", r->claim.pass);
+    json_out_text(out, "status", r->status);
+    json_out_text(out, "why", r->why);
+    json_out_text(out, "level", r->level);
     json_object_set_new(out, "axioms",
                         r->axioms == NULL ? json_array() : json_loads(r->axioms, 0, NULL));
-    set_text(out, "text", r->text);
-    set_text(out, "way", r->way);
+    json_out_text(out, "text", r->text);
+    json_out_text(out, "way", r->way);
     if (r->samples > 0) {
-        set_count(out, "samples", r->samples);
-        set_count(out, "kept_bytes", r->kept);
+        json_out_count(out, "samples", r->samples);
+        json_out_count(out, "kept_bytes", r->kept);
     }
-    set_text(out, "statement", r->statement);
-    set_text(out, "statement_sha256", r->text_hash);
-    set_text(out, "header", r->header);
-    set_text(out, "header_sha256", r->header_hash);
-    set_count(out, "seed", r->seed);
+    json_out_text(out, "statement", r->statement);
+    json_out_text(out, "statement_sha256", r->text_hash);
+    json_out_text(out, "header", r->header);
+    json_out_text(out, "header_sha256", r->header_hash);
+    json_out_count(out, "seed", r->seed);
     json_object_set_new(out, "search", search_json(r));
     json_object_set_new(out, "seconds", json_real(r->seconds));
     json_object_set_new(out, "judge_seconds", json_real(r->judge_seconds));
     json_object_set_new(out, "finished", json_integer((json_int_t)r->finished));
     json_object_set_new(out, "environment", json_loads(r->environment, 0, NULL));
-    return print_json(out, err);
+    return json_out_print(out, err);
 }
 
 static pv_status print_line(const table *t, const store_result *r)
@@ -159,33 +138,33 @@ static json_t *pass_json(const table *t)
 static pv_status print_summary(const table *t, pv_error *err)
 {
     json_t *out = json_object();
-    set_text(out, "kind", "summary");
-    set_text(out, "run", t->run->id);
-    set_text(out, "file", t->run->file);
-    set_text(out, "shard", t->run->shard);
-    set_text(out, "lean", t->run->lean);
-    set_text(out, "problems_sha256", t->run->problems_hash);
-    set_text(out, "fingerprint", t->run->fingerprint);
-    set_count(out, "seed", t->run->seed);
+    json_out_text(out, "kind", "summary");
+    json_out_text(out, "run", t->run->id);
+    json_out_text(out, "file", t->run->file);
+    json_out_text(out, "shard", t->run->shard);
+    json_out_text(out, "lean", t->run->lean);
+    json_out_text(out, "problems_sha256", t->run->problems_hash);
+    json_out_text(out, "fingerprint", t->run->fingerprint);
+    json_out_count(out, "seed", t->run->seed);
     json_object_set_new(out, "settings", json_loads(t->run->settings, 0, NULL));
-    set_count(out, "problems", t->run->problem_count);
-    set_count(out, "passes", t->run->passes);
-    set_count(out, "attempts", t->attempts);
+    json_out_count(out, "problems", t->run->problem_count);
+    json_out_count(out, "passes", t->run->passes);
+    json_out_count(out, "attempts", t->attempts);
     json_object_set_new(out, "complete",
                         json_boolean(t->attempts == t->run->problem_count * t->run->passes));
-    set_count(out, "solved", count_solved(t));
-    set_count(out, "proved", t->proved);
-    set_count(out, "refused", t->refused);
-    set_count(out, "errors", t->errors);
-    set_count(out, "skipped", t->skipped);
+    json_out_count(out, "solved", count_solved(t));
+    json_out_count(out, "proved", t->proved);
+    json_out_count(out, "refused", t->refused);
+    json_out_count(out, "errors", t->errors);
+    json_out_count(out, "skipped", t->skipped);
     json_object_set_new(out, "pass_at_k", pass_json(t));
     json_object_set_new(out, "interval", json_string("Wilson score, 95 %, over problems"));
     json_object_set_new(out, "seconds", json_real(t->seconds));
     json_object_set_new(out, "lean_seconds", json_real(t->lean_seconds));
     json_object_set_new(out, "judge_seconds", json_real(t->judge_seconds));
-    set_count(out, "tactics", t->tactics);
-    set_count(out, "tokens", t->tokens);
-    return print_json(out, err);
+    json_out_count(out, "tactics", t->tactics);
+    json_out_count(out, "tokens", t->tokens);
+    return json_out_print(out, err);
 }
 
 static pv_status print_end(const table *t)
@@ -230,10 +209,8 @@ pv_status bench_table(store *s, const store_run *run, bool json, pv_error *err)
     if (status == PV_OK) {
         status = json ? print_summary(&t, err) : print_end(&t);
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        status =
-            pv_fail_os(err, PV_E_IO, errno, "the result could not be written to standard output");
-    }
+    pv_status flushed = json_out_flush(err);
+    status = flushed == PV_OK ? status : flushed;
     pv_free(t.counts);
     return status;
 }

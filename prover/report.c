@@ -1,19 +1,10 @@
 #include "report.h"
 
+#include "json_out.h"
 #include "progress.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
-
-static pv_status flush_stdout(pv_error *err)
-{
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        return pv_fail_os(err, PV_E_IO, errno,
-                          "the result could not be written to standard output");
-    }
-    return PV_OK;
-}
 
 static const char *end_name(attempt_end end)
 {
@@ -49,16 +40,6 @@ static const char *toolchain_name(lean_toolchain_kind kind)
 
 /* ---- JSON ---- */
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    json_object_set_new(object, key, text == NULL ? json_null() : json_string(text));
-}
-
-static void set_count(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
 static json_t *text_array(char *const *items, size_t count)
 {
     json_t *array = json_array();
@@ -71,16 +52,16 @@ static json_t *text_array(char *const *items, size_t count)
 static json_t *stats_json(const search_stats *stats)
 {
     json_t *out = json_object();
-    set_count(out, "states", stats->nodes);
-    set_count(out, "expansions", stats->expansions);
-    set_count(out, "tactics", stats->tactics);
-    set_count(out, "failed", stats->failed);
-    set_count(out, "timed_out", stats->timed_out);
-    set_count(out, "lost", stats->lost);
-    set_count(out, "merged", stats->duplicates);
-    set_count(out, "no_ops", stats->no_ops);
-    set_count(out, "tokens", stats->tokens);
-    set_count(out, "depth", stats->depth);
+    json_out_count(out, "states", stats->nodes);
+    json_out_count(out, "expansions", stats->expansions);
+    json_out_count(out, "tactics", stats->tactics);
+    json_out_count(out, "failed", stats->failed);
+    json_out_count(out, "timed_out", stats->timed_out);
+    json_out_count(out, "lost", stats->lost);
+    json_out_count(out, "merged", stats->duplicates);
+    json_out_count(out, "no_ops", stats->no_ops);
+    json_out_count(out, "tokens", stats->tokens);
+    json_out_count(out, "depth", stats->depth);
     json_object_set_new(out, "lean_seconds", json_real(stats->lean_seconds));
     return out;
 }
@@ -88,49 +69,44 @@ static json_t *stats_json(const search_stats *stats)
 static void set_environment(json_t *out, const report_context *context)
 {
     const session *s = context->s;
-    set_text(out, "lean", context->lean_version);
-    set_text(out, "toolchain", toolchain_name(s->toolchain.kind));
+    json_out_text(out, "lean", context->lean_version);
+    json_out_text(out, "toolchain", toolchain_name(s->toolchain.kind));
     json_object_set_new(out, "sandboxed", json_boolean(s->sandbox.active));
-    set_text(out, "sandbox", s->sandbox.describe);
+    json_out_text(out, "sandbox", s->sandbox.describe);
 }
 
 static void set_verdict(json_t *out, const verdict *v)
 {
-    set_text(out, "level", v->level == LEAN_LEVEL_NONE ? NULL : lean_level_name(v->level));
+    json_out_text(out, "level", v->level == LEAN_LEVEL_NONE ? NULL : lean_level_name(v->level));
     json_object_set_new(out, "axioms", text_array(v->axioms, v->axiom_count));
     json_object_set_new(out, "judge_seconds", json_real(v->seconds));
 }
 
 static pv_status print_json(json_t *object, pv_error *err)
 {
-    int code = json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
-    json_decref(object);
-    if (code != 0 || fputc('\n', stdout) == EOF) {
-        return pv_fail_os(err, PV_E_IO, errno,
-                          "the result could not be written to standard output");
-    }
-    return flush_stdout(err);
+    pv_status status = json_out_print(object, err);
+    return status == PV_OK ? json_out_flush(err) : status;
 }
 
 static pv_status attempt_json(const report_context *context, const theorem *t, const attempt *a,
                               pv_error *err)
 {
     json_t *out = json_object();
-    set_text(out, "theorem", t->name);
-    set_text(out, "source", context->src->name);
-    set_count(out, "line", t->line);
-    set_text(out, "status", end_name(a->end));
-    set_text(out, "why", a->why);
+    json_out_text(out, "theorem", t->name);
+    json_out_text(out, "source", context->src->name);
+    json_out_count(out, "line", t->line);
+    json_out_text(out, "status", end_name(a->end));
+    json_out_text(out, "why", a->why);
     set_verdict(out, &a->verdict);
     json_object_set_new(out, "proofs", text_array(a->proofs, a->proof_count));
-    set_text(out, "text", a->text);
-    set_text(out, "policy", context->policy);
-    set_count(out, "seed", context->s->opt->seed);
+    json_out_text(out, "text", a->text);
+    json_out_text(out, "policy", context->policy);
+    json_out_count(out, "seed", context->s->opt->seed);
     json_object_set_new(out, "seconds", json_real(a->seconds));
     json_object_set_new(out, "search", stats_json(&a->stats));
     set_environment(out, context);
     if (a->tree != NULL) {
-        set_text(out, "tree", a->tree);
+        json_out_text(out, "tree", a->tree);
     }
     return print_json(out, err);
 }
@@ -177,7 +153,7 @@ static pv_status attempt_text(const report_context *context, const theorem *t, c
         print_axioms(&a->verdict);
         print_environment(context);
     }
-    return flush_stdout(err);
+    return json_out_flush(err);
 }
 
 pv_status report_attempt(const report_context *context, const theorem *t, const attempt *a,
@@ -193,10 +169,10 @@ static pv_status verdict_json(const report_context *context, const char *const *
 {
     json_t *out = json_object();
     json_object_set_new(out, "theorems", text_array((char *const *)names, name_count));
-    set_text(out, "source", context->src->name);
-    set_text(out, "status", v->level >= LEAN_LEVEL_AUDITED ? "accepted" : "refused");
-    set_text(out, "reason", v->reason);
-    set_text(out, "why", v->message);
+    json_out_text(out, "source", context->src->name);
+    json_out_text(out, "status", v->level >= LEAN_LEVEL_AUDITED ? "accepted" : "refused");
+    json_out_text(out, "reason", v->reason);
+    json_out_text(out, "why", v->message);
     set_verdict(out, v);
     set_environment(out, context);
     return print_json(out, err);
@@ -224,5 +200,5 @@ pv_status report_verdict(const report_context *context, const char *const *names
         printf("  %s: %s\n", v->reason, v->message == NULL ? "" : v->message);
     }
     print_environment(context);
-    return flush_stdout(err);
+    return json_out_flush(err);
 }
