@@ -110,11 +110,10 @@ static void on_opened(void *user, lean_ticket ticket, const lean_opened *opened,
         t->failure = *failure;
         return;
     }
-    for (size_t i = 0; i < opened->message_count; i++) {
-        if (opened->messages[i].severity == LEAN_ERROR) {
-            pv_fail(&t->failure, PV_E_INVALID, "Lean says: %s", opened->messages[i].text);
-            return;
-        }
+    const lean_message *wrong = theorem_first_error(opened);
+    if (wrong != NULL) {
+        pv_fail(&t->failure, PV_E_INVALID, "Lean says: %s", wrong->text);
+        return;
     }
     pv_status status = theorem_list_copy(&t->opened, opened, &t->failure);
     (void)status; /* kept in t->failure */

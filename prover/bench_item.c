@@ -155,16 +155,6 @@ void bench_item_start(bench_item *item, store_claim claim)
     lean_judge_prepare(item->b->s.judge, item->own.src.header);
 }
 
-static const lean_message *first_error(const lean_opened *opened)
-{
-    for (size_t i = 0; i < opened->message_count; i++) {
-        if (opened->messages[i].severity == LEAN_ERROR) {
-            return &opened->messages[i];
-        }
-    }
-    return NULL;
-}
-
 static void on_opened(void *user, lean_ticket t, const lean_opened *opened, const pv_error *failure)
 {
     (void)t;
@@ -174,7 +164,7 @@ static void on_opened(void *user, lean_ticket t, const lean_opened *opened, cons
         item->failure = *failure;
         return;
     }
-    const lean_message *wrong = first_error(opened);
+    const lean_message *wrong = theorem_first_error(opened);
     if (wrong != NULL) {
         pv_fail(&item->failure, PV_E_INVALID, "the statement at %zu:%zu: Lean says: %s",
                 wrong->start.line, wrong->start.column, wrong->text);

@@ -141,11 +141,10 @@ static void on_opened(void *user, lean_ticket t, const lean_opened *opened, cons
         item->failure = *failure;
         return;
     }
-    for (size_t i = 0; i < opened->message_count; i++) {
-        if (opened->messages[i].severity == LEAN_ERROR) {
-            pv_fail(&item->failure, PV_E_INVALID, "Lean says: %s", opened->messages[i].text);
-            return;
-        }
+    const lean_message *wrong = theorem_first_error(opened);
+    if (wrong != NULL) {
+        pv_fail(&item->failure, PV_E_INVALID, "Lean says: %s", wrong->text);
+        return;
     }
     pv_status status = theorem_list_copy(&item->opened, opened, &item->failure);
     (void)status; /* kept in item->failure */

@@ -75,16 +75,6 @@ typedef struct open_answer {
     pv_error failure;
 } open_answer;
 
-static const lean_message *first_error(const lean_opened *opened)
-{
-    for (size_t i = 0; i < opened->message_count; i++) {
-        if (opened->messages[i].severity == LEAN_ERROR) {
-            return &opened->messages[i];
-        }
-    }
-    return NULL;
-}
-
 static void on_opened(void *user, lean_ticket t, const lean_opened *opened, const pv_error *failure)
 {
     (void)t;
@@ -94,7 +84,7 @@ static void on_opened(void *user, lean_ticket t, const lean_opened *opened, cons
         answer->failure = *failure;
         return;
     }
-    const lean_message *wrong = first_error(opened);
+    const lean_message *wrong = theorem_first_error(opened);
     if (wrong != NULL) {
         pv_fail(&answer->failure, PV_E_INVALID, "%s:%zu:%zu: Lean says: %s", answer->src->name,
                 wrong->start.line, wrong->start.column, wrong->text);

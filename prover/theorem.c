@@ -50,6 +50,16 @@ static bool copy_theorem(theorem *out, const lean_decl *from)
     return true;
 }
 
+const lean_message *theorem_first_error(const lean_opened *opened)
+{
+    for (size_t i = 0; i < opened->message_count; i++) {
+        if (opened->messages[i].severity == LEAN_ERROR) {
+            return &opened->messages[i];
+        }
+    }
+    return NULL;
+}
+
 pv_status theorem_list_copy(theorem_list *out, const lean_opened *opened, pv_error *err)
 {
     theorem_list list = {pv_calloc(opened->decl_count + 1, sizeof *list.items), 0};

@@ -32,6 +32,9 @@ typedef struct theorem_list {
     size_t count;
 } theorem_list;
 
+/* The first error among its messages; NULL: none. Lives as long as the answer. */
+const lean_message *theorem_first_error(const lean_opened *opened);
+
 /* Copies what `open` answered. Fails: PV_E_NOMEM. */
 PV_NODISCARD pv_status theorem_list_copy(theorem_list *out, const lean_opened *opened,
                                          pv_error *err);
