@@ -1,6 +1,7 @@
 /* Whole decode steps on the GPU against the time that their bytes take at the read bandwidth measured in the same run.
  * Dimensions are true, weights random and made on the device, every sequence has pages of its own. */
 #include "bench_gpu_common.cuh"
+#include "bench_gpu_model.cuh"
 #include "engine_cuda_device.cuh"
 #include "engine_cuda_fast.cuh"
 
@@ -31,19 +32,6 @@ static const char usage[] =
     "  --direct     without graphs\n"
     "  --profile    one step, kernel by kernel, for a profiler that waits for "
     "cudaProfilerStart()\n";
-
-static void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "%s: %s\n", what, why);
-    exit(1);
-}
-
-static void check(pv_status status, const pv_error *err)
-{
-    if (status != PV_OK) {
-        fail(pv_status_text(status), err->msg);
-    }
-}
 
 /* ---- The models ---- */
 
@@ -82,25 +70,6 @@ static engine_config slice_config(uint32_t positions)
     c.moe.topk = ENGINE_TOPK_NOAUX;
     c.quant.fp8 = true;
     c.quant.block_rows = c.quant.block_cols = 128;
-    return c;
-}
-
-static engine_config config_7b(uint32_t positions)
-{
-    engine_config c = {};
-    c.arch = ENGINE_ARCH_LLAMA;
-    c.vocab_size = 102400;
-    c.hidden_size = 4096;
-    c.layers = 30;
-    c.heads = c.kv_heads = 32;
-    c.head_dim = 128;
-    c.intermediate_size = 11008;
-    c.max_positions = positions;
-    c.norm_eps = 1e-6;
-    c.rope.kind = ENGINE_ROPE_PLAIN;
-    c.rope.theta = 10000;
-    c.rope.factor = 1;
-    c.rope.original_positions = positions;
     return c;
 }
 

@@ -2,6 +2,7 @@
  * sampling; and in the same run what the link gives: copies between two GPUs, and the exchanges of a step by themselves.
  * The ceiling: every GPU reads its part of the weights and the cache at the pace of one, and exchanges take what they take
  * by themselves. Random weights of true dimensions, made on the GPUs; every sequence has pages of its own. */
+#include "bench_gpu_model.cuh"
 #include "engine_cuda_comm.cuh"
 #include "engine_cuda_device.cuh"
 #include "engine_cuda_team.cuh"
@@ -29,43 +30,11 @@ static const char usage[] =
     "  --context N  tokens that each attends to (default 1024)\n"
     "  --turns      also two parts that take turns on one GPU: shows that it runs, no figure\n";
 
-static void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "%s: %s\n", what, why);
-    exit(1);
-}
-
-static void check(pv_status status, const pv_error *err)
-{
-    if (status != PV_OK) {
-        fail(pv_status_text(status), err->msg);
-    }
-}
-
 static void check_cuda(cudaError_t error, const char *what)
 {
     if (error != cudaSuccess) {
         fail(what, cudaGetErrorString(error));
     }
-}
-
-static engine_config config_7b(uint32_t positions)
-{
-    engine_config c = {};
-    c.arch = ENGINE_ARCH_LLAMA;
-    c.vocab_size = 102400;
-    c.hidden_size = 4096;
-    c.layers = 30;
-    c.heads = c.kv_heads = 32;
-    c.head_dim = 128;
-    c.intermediate_size = 11008;
-    c.max_positions = positions;
-    c.norm_eps = 1e-6;
-    c.rope.kind = ENGINE_ROPE_PLAIN;
-    c.rope.theta = 10000;
-    c.rope.factor = 1;
-    c.rope.original_positions = positions;
-    return c;
 }
 
 /* ---- The link ---- */

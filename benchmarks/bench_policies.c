@@ -1,7 +1,7 @@
 /* bench_policies: policies compared on the statements of a file, in one run and under one rule.
  *
  * Arms: `closers` (the best single tactic: each of search_portfolio_closers() on the opened state), `portfolio`, `model`, and
- * `mixed` (the model with closing tactics at a low weight). Every arm gets the same statements, the same wall time for each, the same Lean
+ * `mixed` (the model, and the portfolio behind it). Every arm gets the same statements, the same wall time for each, the same Lean
  * workers, as many statements at one time. Statements come in blocks: one arm after the other works on a block, in an order that
  * turns from block to block, and between two arms their proofs are judged; so nothing but the arm's own searches runs while
  * its clock runs, and what others do to the machine meets all arms alike. docs/benchmarks.md, "Comparing policies", has the rules.
