@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -18,6 +19,16 @@ typedef struct fake_server {
     int port;
     char url[64]; /* up to /v1 */
 } fake_server;
+
+/* A new file with the text, for --script; the caller unlinks it. */
+static inline void fake_server_script(char path[64], const char *text)
+{
+    strcpy(path, "/tmp/fake_server_XXXXXX");
+    int fd = mkstemp(path);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
 
 static inline fake_server fake_server_start(char *const arguments[])
 {

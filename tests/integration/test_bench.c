@@ -1,12 +1,10 @@
 /* prover bench on a real Lean: what a run keeps, that it goes on after any end, and that others may join it. */
 #define _DEFAULT_SOURCE
 #include "command.h"
+#include "folder.h"
 
-#include "pv_file.h"
 #include "pv_hash.h"
 #include "pv_sha256.h"
-
-static char folder[] = "/tmp/test_bench_XXXXXX";
 
 static const char ROWS[] =
     "{\"name\":\"swap_and\",\"split\":\"valid\",\"header\":\"\",\"formal_statement\":\"theorem "
@@ -28,29 +26,13 @@ static const char ROWS[] =
     "Nat) (h : a ∣ b) "
     "(h2 : a ∣ c) : a ∣ b + c := sorry\"}\n";
 
-static char *in_folder(const char *name)
+static void make_problems(void)
 {
-    static char path[8][128];
-    static int next;
-    next = (next + 1) % 8;
-    snprintf(path[next], sizeof path[next], "%s/%s", folder, name);
-    return path[next];
+    make_folder();
+    write_file(in_folder("p.jsonl"), ROWS);
 }
 
-static void make_folder(void)
-{
-    cr_assert_not_null(mkdtemp(folder));
-    cr_assert_eq(pv_file_replace(in_folder("p.jsonl"), ROWS, strlen(ROWS), NULL), PV_OK);
-}
-
-static void remove_folder(void)
-{
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert_eq(system(command), 0);
-}
-
-TestSuite(bench, .init = make_folder, .fini = remove_folder, .timeout = 890);
+TestSuite(bench, .init = make_problems, .fini = remove_folder, .timeout = 890);
 
 /* States and heartbeats decide, not time: a tactic has a minute. */
 #define LIMITS                                                                                     \

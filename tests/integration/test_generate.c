@@ -2,11 +2,9 @@
  * doubles nothing. */
 #define _DEFAULT_SOURCE
 #include "command.h"
+#include "folder.h"
 
-#include "pv_file.h"
 #include "pv_hash.h"
-
-static char folder[] = "/tmp/test_generate_XXXXXX";
 
 static const char STATEMENTS[] =
     "theorem swap_and (p q : Prop) (h : p ∧ q) : q ∧ p := by sorry\n"
@@ -18,34 +16,13 @@ static const char STATEMENTS[] =
     "theorem false_one (a b : Nat) (f : Nat → Nat) : f a = f b := by sorry\n"
     "theorem divides (a b c : Nat) (h : a ∣ b) (h2 : a ∣ c) : a ∣ b + c := by sorry\n";
 
-static char *in_folder(const char *name)
+static void make_statements(void)
 {
-    static char path[6][128];
-    static int next;
-    next = (next + 1) % 6;
-    snprintf(path[next], sizeof path[next], "%s/%s", folder, name);
-    return path[next];
-}
-
-static void write_file(const char *path, const char *text)
-{
-    cr_assert_eq(pv_file_replace(path, text, strlen(text), NULL), PV_OK);
-}
-
-static void make_folder(void)
-{
-    cr_assert_not_null(mkdtemp(folder));
+    make_folder();
     write_file(in_folder("s.lean"), STATEMENTS);
 }
 
-static void remove_folder(void)
-{
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert_eq(system(command), 0);
-}
-
-TestSuite(generate, .init = make_folder, .fini = remove_folder, .timeout = 800);
+TestSuite(generate, .init = make_statements, .fini = remove_folder, .timeout = 800);
 
 /* The rows of a file: an array. */
 static json_t *rows_of(const char *name)

@@ -9,11 +9,7 @@ typedef struct fixture {
 
 static void start(fixture *f, const char *script, char *delay)
 {
-    strcpy(f->script, "/tmp/test_http_policy_XXXXXX");
-    int fd = mkstemp(f->script);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(write(fd, script, strlen(script)), (ssize_t)strlen(script));
-    close(fd);
+    fake_server_script(f->script, script);
     f->fake = fake_server_start((char *[]){"--script", f->script, "--delay", delay, NULL});
 }
 

@@ -1,37 +1,8 @@
 /* bench_policies: the tables from made-up rows, and a small run that is interrupted and goes on. */
 #include "command.h"
-
-#include "pv_file.h"
+#include "folder.h"
 
 #define BENCH TEST_BIN_DIR "/bench_policies"
-
-static char folder[] = "/tmp/test_policies_XXXXXX";
-
-static char *in_folder(const char *name)
-{
-    static char paths[4][128];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
-
-static void put(const char *name, const char *text)
-{
-    cr_assert_eq(pv_file_replace(in_folder(name), text, strlen(text), NULL), PV_OK);
-}
-
-static void make_folder(void)
-{
-    cr_assert_not_null(mkdtemp(folder));
-}
-
-static void remove_folder(void)
-{
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert_eq(system(command), 0);
-}
 
 TestSuite(policies, .init = make_folder, .fini = remove_folder, .timeout = 600);
 
@@ -88,8 +59,8 @@ static void put_shards(void)
     put_trial(&second, "four", "a", false, 15);
     put_trial(&second, "four", "b", false, 2);
     put_trial(&second, "e", "a", true, 1);
-    put("0.jsonl", pv_buf_text(&first));
-    put("1.jsonl", pv_buf_text(&second));
+    write_file(in_folder("0.jsonl"), pv_buf_text(&first));
+    write_file(in_folder("1.jsonl"), pv_buf_text(&second));
     pv_buf_release(&first);
     pv_buf_release(&second);
 }
@@ -137,7 +108,7 @@ Test(policies, runs_under_different_rules_are_not_compared)
     for (int i = 0; i < 2; i++) {
         pv_buf other = {0};
         put_run(&other, i == 0 ? 30 : 60, arms[i]);
-        put("2.jsonl", pv_buf_text(&other));
+        write_file(in_folder("2.jsonl"), pv_buf_text(&other));
         pv_buf_release(&other);
         command_result r = RUN(NULL, BENCH, "--report", in_folder("0.jsonl"), in_folder("2.jsonl"));
         cr_expect_eq(r.code, 2);
@@ -188,7 +159,7 @@ static void expect_rows(void)
 
 Test(policies, an_interrupted_run_goes_on)
 {
-    put("s.jsonl", statements);
+    write_file(in_folder("s.jsonl"), statements);
     command_result r = run_all(25);
     cr_assert(r.code == 0 || r.code == 1, "%d %s", r.code, pv_buf_text(&r.err));
     command_release(&r);

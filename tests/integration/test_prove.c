@@ -1,38 +1,14 @@
 /* prover prove, verify and doctor on a real Lean. Each start of the npm Lean takes some 10 s, so a test asks much of one start. */
 #define _DEFAULT_SOURCE
 #include "command.h"
-
-#include "pv_file.h"
+#include "folder.h"
 
 #include <sys/prctl.h>
 
-static void write_file(const char *path, const char *text)
+static void start_test(void)
 {
-    cr_assert_eq(pv_file_replace(path, text, strlen(text), NULL), PV_OK);
-}
-
-static char folder[] = "/tmp/test_prove_XXXXXX";
-
-static char *in_folder(const char *name)
-{
-    static char path[4][128];
-    static int next;
-    next = (next + 1) % 4;
-    snprintf(path[next], sizeof path[next], "%s/%s", folder, name);
-    return path[next];
-}
-
-static void make_folder(void)
-{
-    cr_assert_not_null(mkdtemp(folder));
+    make_folder();
     cr_assert_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
-}
-
-static void remove_folder(void)
-{
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    cr_assert_eq(system(command), 0);
 }
 
 /* Whether a process that the program started outlived it: as a subreaper we inherit those. */
@@ -50,7 +26,7 @@ static bool left_a_process(void)
     return true;
 }
 
-TestSuite(prove, .init = make_folder, .fini = remove_folder, .timeout = 300);
+TestSuite(prove, .init = start_test, .fini = remove_folder, .timeout = 300);
 
 static void has(const json_t *row, const char *key, const char *expected)
 {

@@ -7,6 +7,7 @@
 #include "pv_log.h"
 #include "pv_mem.h"
 #include "search.h"
+#include "tried.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,13 +15,9 @@
 
 /* ---- a calculus: "go ..." leads to a new state, "done" closes one, all else is refused ---- */
 
-enum { TRIED_MAX = 64 };
-
 typedef struct world {
     uint64_t states;
-    char tried[TRIED_MAX][32];
-    double logprobs[TRIED_MAX];
-    size_t tried_count;
+    tried_list tried;
 } world;
 
 static search_outcome apply(world *w, const char *tactic, search_part *part)
@@ -41,9 +38,7 @@ static pv_status try_tactics(void *self, const search_try_request *request, pv_e
     world *w = self;
     (void)err;
     for (size_t i = 0; i < request->n; i++) {
-        if (w->tried_count < TRIED_MAX) {
-            snprintf(w->tried[w->tried_count++], 32, "%s", request->tactics[i]);
-        }
+        tried_add(&w->tried, request->tactics[i]);
         search_part part;
         search_outcome outcome = apply(w, request->tactics[i], &part);
         search_deliver_outcome(request->run, request->ticket, i, &outcome);
@@ -51,31 +46,9 @@ static pv_status try_tactics(void *self, const search_try_request *request, pv_e
     return PV_OK;
 }
 
-static void release(void *self, search_handle *handle)
-{
-    (void)self;
-    (void)handle;
-}
-
-static void on_edge(void *user, const search_edge_view *edge)
-{
-    world *w = user;
-    for (size_t i = 0; i < w->tried_count; i++) {
-        if (strcmp(w->tried[i], edge->tactic) == 0) {
-            w->logprobs[i] = edge->logprob;
-        }
-    }
-}
-
-static void on_node(void *user, const search_node_view *node)
-{
-    (void)user;
-    (void)node;
-}
-
 static search_run *search_of(world *w, search_policy policy, const search_options *o)
 {
-    static const search_verifier_ops ops = {.try_tactics = try_tactics, .release = release};
+    static const search_verifier_ops ops = {.try_tactics = try_tactics, .release = tried_release};
     const char *goal = "⊢ p";
     search_part part = {(search_handle *)w, {9, 9}, &goal, 1};
     search_outcome root = {.kind = SEARCH_OPEN, .parts = &part, .part_count = 1};
@@ -110,11 +83,7 @@ static void start(fixture *f, const char *script, char *delay)
     memset(f, 0, sizeof *f);
     logged[0] = '\0';
     pv_log_set(log_line, NULL, PV_LOG_WARN);
-    strcpy(f->script, "/tmp/test_http_policy_XXXXXX");
-    int fd = mkstemp(f->script);
-    cr_assert_geq(fd, 0);
-    cr_assert_eq(write(fd, script, strlen(script)), (ssize_t)strlen(script));
-    close(fd);
+    fake_server_script(f->script, script);
     f->fake = fake_server_start((char *[]){"--script", f->script, "--delay", delay, NULL});
     cr_assert_eq(uv_loop_init(&f->loop), 0);
 }
@@ -171,7 +140,7 @@ static outcome finish(fixture *f, search_run *run)
         snprintf(out.why, sizeof out.why, "%s", search_failure(run)->msg);
     }
     search_stats_of(run, &stats);
-    search_visit(run, on_node, on_edge, &f->w);
+    tried_visit(&f->w.tried, run);
     out.tokens = stats.tokens;
     out.expansions = stats.expansions;
     search_cancel(run);
@@ -192,7 +161,7 @@ static outcome search(fixture *f, uint32_t width)
 /* A search in which an allocation may fail. True when the proof was found. */
 static bool search_when_short(fixture *f)
 {
-    static const search_verifier_ops ops = {.try_tactics = try_tactics, .release = release};
+    static const search_verifier_ops ops = {.try_tactics = try_tactics, .release = tried_release};
     const char *goal = "⊢ p";
     search_part part = {(search_handle *)&f->w, {9, 9}, &goal, 1};
     search_outcome root = {.kind = SEARCH_OPEN, .parts = &part, .part_count = 1};
@@ -228,10 +197,11 @@ Test(http_policy, samples_become_candidates_with_their_logprobs)
     OPEN(&f, "--prompt", "state");
     outcome out = search(&f, 3);
     cr_assert_eq(out.state, SEARCH_PROVED, "%s", out.why);
-    cr_assert_str_eq(f.w.tried[0], "go 1");
-    cr_assert_float_eq(f.w.logprobs[0], -0.25, 1e-9, "two tokens of 1/8; the same again was worse");
-    cr_assert_str_eq(f.w.tried[1], "bad");
-    cr_assert_float_eq(f.w.logprobs[1], -0.375, 1e-9);
+    cr_assert_str_eq(f.w.tried.tactics[0], "go 1");
+    cr_assert_float_eq(f.w.tried.logprobs[0], -0.25, 1e-9,
+                       "two tokens of 1/8; the same again was worse");
+    cr_assert_str_eq(f.w.tried.tactics[1], "bad");
+    cr_assert_float_eq(f.w.tried.logprobs[1], -0.375, 1e-9);
     cr_assert_eq(out.tokens, 2 + 2 + 1 + 3 * 2, "all samples are paid for");
     json_t *stats = fake_server_stats(&f.fake);
     cr_assert_str_eq(body_text(stats, "prompt"), "⊢ q:::");
@@ -251,9 +221,9 @@ Test(http_policy, without_logprobs_the_shares_count)
         OPEN(&f, "--prompt", "state", "--server-model", models[i][0], models[i][1]);
         outcome out = search(&f, 3);
         cr_assert_eq(out.state, SEARCH_PROVED, "%s", out.why);
-        cr_assert_str_eq(f.w.tried[0], "go 1");
-        cr_assert_float_eq(f.w.logprobs[0], log(2.0 / 3), 1e-9, "%s", models[i][0]);
-        cr_assert_float_eq(f.w.logprobs[1], log(1.0 / 3), 1e-9, "%s", models[i][0]);
+        cr_assert_str_eq(f.w.tried.tactics[0], "go 1");
+        cr_assert_float_eq(f.w.tried.logprobs[0], log(2.0 / 3), 1e-9, "%s", models[i][0]);
+        cr_assert_float_eq(f.w.tried.logprobs[1], log(1.0 / 3), 1e-9, "%s", models[i][0]);
         cr_assert_eq(out.tokens, 11, "from the server's count: %d", (int)out.tokens);
         cr_assert_eq(strstr(logged, "no log-probabilities") != NULL, i < 2, "%s", logged);
         close_policy(&f);
@@ -268,7 +238,7 @@ Test(http_policy, samples_cut_by_length_are_paid_for_and_not_tried)
     OPEN(&f, "--prompt", "state", "--server-model", "length");
     outcome out = search(&f, 3);
     cr_assert_eq(out.state, SEARCH_EXHAUSTED);
-    cr_assert_eq(f.w.tried_count, 0);
+    cr_assert_eq(f.w.tried.count, 0);
     cr_assert_eq(out.tokens, 5);
     close_policy(&f);
     stop(&f);
@@ -403,7 +373,7 @@ Test(http_policy, a_cancelled_search_leaves_another_one_alone)
     cr_assert_lt(pv_clock_ms() - begun, 250, "before any answer can have come");
     search_run_free(theirs);
     cr_assert_eq(finish(&f, mine).state, SEARCH_PROVED);
-    cr_assert_eq(other.tried_count, 0);
+    cr_assert_eq(other.tried.count, 0);
     close_policy(&f);
     stop(&f);
 }

@@ -2,6 +2,7 @@
 #include "pv_mem.h"
 #include "sample_set.h"
 #include "search.h"
+#include "tried.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
@@ -78,9 +79,7 @@ Test(sample_set, the_nth_allocation_fails_and_the_set_stays_whole)
 /* A search of one state that keeps what it was given: its verifier refuses every tactic. */
 typedef struct world {
     const sample_set *set;
-    char tried[8][32];
-    double logprobs[8];
-    size_t count;
+    tried_list tried;
 } world;
 
 static pv_status propose(void *self, const search_policy_request *request, pv_error *err)
@@ -94,42 +93,19 @@ static pv_status try_tactics(void *self, const search_try_request *request, pv_e
 {
     world *w = self;
     (void)err;
-    w->count = request->n;
     for (size_t i = 0; i < request->n; i++) {
-        snprintf(w->tried[i], sizeof w->tried[i], "%s", request->tactics[i]);
+        tried_add(&w->tried, request->tactics[i]);
         search_outcome refused = {.kind = SEARCH_FAILED, .message = "no"};
         search_deliver_outcome(request->run, request->ticket, i, &refused);
     }
     return PV_OK;
 }
 
-static void release(void *self, search_handle *handle)
-{
-    (void)self;
-    (void)handle;
-}
-
-static void on_edge(void *user, const search_edge_view *edge)
-{
-    world *w = user;
-    for (size_t i = 0; i < w->count; i++) {
-        if (strcmp(w->tried[i], edge->tactic) == 0) {
-            w->logprobs[i] = edge->logprob;
-        }
-    }
-}
-
-static void on_node(void *user, const search_node_view *node)
-{
-    (void)user;
-    (void)node;
-}
-
 static uint64_t run(world *w)
 {
     static const search_policy_ops policy_ops = {.name = "set", .propose = propose};
     static const search_verifier_ops verifier_ops = {.try_tactics = try_tactics,
-                                                     .release = release};
+                                                     .release = tried_release};
     const char *goal = "⊢ True";
     search_part part = {(search_handle *)w, {1, 2}, &goal, 1};
     search_outcome root = {.kind = SEARCH_OPEN, .parts = &part, .part_count = 1};
@@ -141,7 +117,7 @@ static uint64_t run(world *w)
     }
     search_stats stats;
     search_stats_of(search, &stats);
-    search_visit(search, on_node, on_edge, w);
+    tried_visit(&w->tried, search);
     search_run_free(search);
     return stats.tokens;
 }
@@ -154,10 +130,10 @@ Test(sample_set, candidates_carry_the_sums_of_their_samples)
     cr_assert(add(&set, "", -7));
     world w = {.set = &set};
     cr_assert_eq(run(&w), 9);
-    cr_assert_eq(w.count, 2);
-    cr_assert_str_eq(w.tried[0], "omega");
-    cr_assert_float_eq(w.logprobs[0], -0.5, 1e-12);
-    cr_assert_float_eq(w.logprobs[1], -2, 1e-12);
+    cr_assert_eq(w.tried.count, 2);
+    cr_assert_str_eq(w.tried.tactics[0], "omega");
+    cr_assert_float_eq(w.tried.logprobs[0], -0.5, 1e-12);
+    cr_assert_float_eq(w.tried.logprobs[1], -2, 1e-12);
     sample_set_release(&set);
 }
 
@@ -170,8 +146,8 @@ Test(sample_set, without_logprobs_a_candidate_has_the_share_of_its_samples)
     sample_set_waste(&set, 4, true);
     world w = {.set = &set};
     cr_assert_eq(run(&w), 13);
-    cr_assert_str_eq(w.tried[0], "simp");
-    cr_assert_float_eq(w.logprobs[0], log(0.5), 1e-12);
-    cr_assert_float_eq(w.logprobs[1], log(0.25), 1e-12);
+    cr_assert_str_eq(w.tried.tactics[0], "simp");
+    cr_assert_float_eq(w.tried.logprobs[0], log(0.5), 1e-12);
+    cr_assert_float_eq(w.tried.logprobs[1], log(0.25), 1e-12);
     sample_set_release(&set);
 }
