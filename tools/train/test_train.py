@@ -46,6 +46,15 @@ class DataTest(unittest.TestCase):
         self.assertEqual([e[0] for e in found.examples["train"]], ["⊢ a"])
         self.assertEqual(found.counts["held out"], 2)
 
+    def test_a_statement_is_not_answered_with_its_own_theorem(self):
+        source = dict(library="Init.Data.Nat.Basic", name="Nat.add_comm", mutation="theorem", root="a")
+        tactics = ["grind [Nat.add_comm]", "exact Nat.add_comm", "rw [Nat.add_comm']", "simp [Nat.add_comm_of]",
+                   "simp [My.Nat.add_comm]", "simp [Nat.add_comm.symm]"]
+        steps = [dict(state="⊢ %d" % i, tactic=t, next=[]) for i, t in enumerate(tactics)]
+        found = read([row("a", source=source, steps=steps)])
+        self.assertEqual([e[1] for e in found.examples["train"]], tactics[2:])
+        self.assertEqual(found.counts["names its own theorem"], 2)
+
     def test_test_split_is_left_out(self):
         found = read([row("a", "test"), row("b", "valid")])
         self.assertEqual((found.examples["train"], len(found.examples["valid"])), ([], 1))
@@ -90,12 +99,11 @@ class DataTest(unittest.TestCase):
 
 class PromptTest(unittest.TestCase):
     def test_the_engine_puts_goals_between_before_and_after(self):
-        """model_policy.c: before, the goals' texts joined by an empty line, after; rows hold the goals joined already."""
-        with open(os.path.join(HERE, "../../prover/model_policy.c"), encoding="utf8") as file:
+        """policy_prompt.c: before, the goals' texts joined by an empty line, after; rows hold the goals joined already."""
+        with open(os.path.join(HERE, "../../prover/policy_prompt.c"), encoding="utf8") as file:
             code = re.sub(r"\s+", " ", file.read())
-        self.assertIn('pv_buf_puts(out, i > 0 ? "\\n\\n" : "");', code)
-        order = [code.index(x) for x in ("pv_buf_puts(&text, p->format.before);", "put_goals(q, &text);",
-                                         "pv_buf_puts(&text, p->format.after);")]
+        order = [code.index(x) for x in ("pv_buf_puts(out, format->before);", 'pv_buf_puts(out, i > 0 ? "\\n\\n" : "");',
+                                         "pv_buf_puts(out, q->goals[i]);", "pv_buf_puts(out, format->after);")]
         self.assertEqual(order, sorted(order))
         goals = ["case a\n⊢ p", "case b\n⊢ q"]
         self.assertEqual(prompt.tactic_prompt("\n\n".join(goals)),
