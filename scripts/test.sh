@@ -50,16 +50,8 @@ run_test() {
     report_test "$name" "$log"
 }
 
-# run_tests FOLDER PATTERN: every test program of a build.
+# run_tests FOLDER PATTERN ARGUMENT...: the test programs of a build, two at a time: most have one thread, or wait for one Lean.
 run_tests() {
-    local program
-    for program in "$1"/bin/$2; do
-        [[ -x $program ]] && run_test "$(basename "$1")/$(basename "$program")" "$program" -j1
-    done
-}
-
-# run_in_pairs FOLDER PATTERN ARGUMENT...: the same, two at a time: most of them wait for one Lean, or have one thread.
-run_in_pairs() {
     local folder=$1 pattern=$2 program log names=() logs=() i
     shift 2
     for program in "$folder"/bin/$pattern; do
@@ -82,8 +74,8 @@ build release -DPROVER_TESTS=ON -DPROVER_BENCHMARKS=ON
 say "format"
 git rev-parse --git-dir >/dev/null 2>&1 && run_test "clang-format" scripts/check_format.sh
 say "unit tests"
-run_tests build 'test_[!ic]*'
-run_tests build 'test_i[!n]*'
+run_tests build 'test_[!ic]*' -j1
+run_tests build 'test_i[!n]*' -j1
 if nvidia-smi -L 2>/dev/null | grep -q GPU && ninja -C build -t query gpu >/dev/null 2>&1; then
     say "kernels of the GPU, one by one"
     cmake --build build --target gpu || failures+=("build of the GPU's checks")
@@ -96,7 +88,7 @@ fi
 say "Lean's side of the protocol"
 run_test "golden protocol" scripts/golden_protocol.sh
 say "integration tests on real Lean"
-run_in_pairs build 'test_integration_*' -j1
+run_tests build 'test_integration_*' -j1
 
 if ! $quick; then
     for preset in asan tsan; do
@@ -104,17 +96,17 @@ if ! $quick; then
         say "unit tests under $preset"
         if [[ $preset == tsan ]]; then # what has threads
             for name in base_\* engine_cpu_\* engine_golden engine_invariance engine_thread lean_bridge_\* prover_\*; do
-                run_tests build/$preset "test_$name"
+                run_tests build/$preset "test_$name" -j1
             done
         else
-            run_tests build/$preset 'test_[!i]*'
-            run_tests build/$preset 'test_i[!n]*'
+            run_tests build/$preset 'test_[!i]*' -j1
+            run_tests build/$preset 'test_i[!n]*' -j1
         fi
-        run_tests build/$preset 'test_integration_sanitized*'
+        run_tests build/$preset 'test_integration_sanitized*' -j1
     done
     build fuzz
     say "fuzz targets, a few seconds each (longer: build/fuzz/bin/fuzz_NAME -max_total_time=600)"
-    run_in_pairs build/fuzz 'fuzz_*' -max_total_time=5 -print_final_stats=0 -verbosity=0
+    run_tests build/fuzz 'fuzz_*' -max_total_time=5 -print_final_stats=0 -verbosity=0
 fi
 
 ((${#failures[@]})) && printf 'failed: %s\n' "${failures[@]}"
