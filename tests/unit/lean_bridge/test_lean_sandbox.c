@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 /* Written within the sandbox only; a name that nothing else writes outside of it. */
-#define TMP_CANARY "/tmp/.prover-sandbox-canary"
+#define TMP_CANARY  "/tmp/.prover-sandbox-canary"
 #define SYSTEM_PATH "/usr/local/bin:/usr/bin:/bin"
 
 static lean_sandbox probed(bool disabled)
