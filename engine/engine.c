@@ -10,7 +10,8 @@ enum { STEPS_AHEAD_DEFAULT = 2 }; /* one runs, one is ready to run: more only ad
 
 const char *engine_finish_text(engine_finish finish)
 {
-    static const char *const texts[] = {"stop", "eos", "length", "scored", "cancelled", "failed"};
+    static const char *const texts[] = {"stop",      "eos",    "length",   "scored",
+                                        "cancelled", "failed", "exhausted"};
     return (unsigned)finish < sizeof texts / sizeof *texts ? texts[finish] : "?";
 }
 
@@ -38,15 +39,23 @@ static pv_status copy_on_device(void *user, uint32_t to, uint32_t from, uint32_t
     return e->backend->copy_page(e->device, to, from, tokens, err);
 }
 
-/* What samples: the host, or the device while earlier answers are on their way. */
-static bool allocate_sampling(engine *e)
+pv_status enginep_logits_ready(engine *e, pv_error *err)
+{
+    uint32_t vocab = e->model->config.vocab_size;
+    size_t rows = e->limits.max_logit_rows;
+    if (e->logits == NULL) {
+        e->logits = pv_calloc(rows * vocab, sizeof *e->logits);
+    }
+    if (e->logits == NULL) {
+        return pv_fail(err, PV_E_NOMEM, "no memory for %zu rows of %u logits", rows, vocab);
+    }
+    return e->sampler.weights != NULL ? PV_OK : engine_sampler_init(&e->sampler, vocab, err);
+}
+
+/* What answers come in, on a device that samples while earlier ones are on their way. */
+static bool allocate_flights(engine *e)
 {
     uint32_t rows = e->limits.max_rows;
-    if (e->steps_ahead == 0) {
-        size_t logit_rows = e->limits.max_logit_rows;
-        e->logits = pv_calloc(logit_rows * e->model->config.vocab_size, sizeof *e->logits);
-        return e->logits != NULL;
-    }
     e->answers = pv_calloc(rows, sizeof *e->answers);
     bool ok = e->answers != NULL;
     for (uint32_t i = 0; i < e->steps_ahead; i++) {
@@ -66,14 +75,13 @@ static pv_status allocate(engine *e, pv_error *err)
     e->draws = pv_calloc(rows, sizeof *e->draws);
     e->askers = pv_calloc(rows, sizeof(enginep_sample *));
     e->logit_rows = pv_calloc(logit_rows, sizeof *e->logit_rows);
-    bool ok = allocate_sampling(e);
+    bool ok = e->steps_ahead == 0 || allocate_flights(e);
     if (!ok || e->items == NULL || e->seqs == NULL || e->tokens == NULL || e->draws == NULL ||
         e->askers == NULL || e->logit_rows == NULL) {
         return pv_fail(err, PV_E_NOMEM, "no memory for batches of %u rows, %u of them with logits",
                        rows, logit_rows);
     }
-    return e->steps_ahead > 0 ? PV_OK
-                              : engine_sampler_init(&e->sampler, e->model->config.vocab_size, err);
+    return e->steps_ahead > 0 ? PV_OK : enginep_logits_ready(e, err);
 }
 
 static pv_status set_steps_ahead(engine *e, uint32_t asked, pv_error *err)
@@ -139,6 +147,9 @@ pv_status engine_open(engine **out, const engine_model *model, const engine_back
     enginep_list_init(&e->active);
     enginep_list_init(&e->running);
     enginep_list_init(&e->finished);
+    enginep_list_init(&e->distinct);
+    enginep_list_init(&e->spent);
+    enginep_list_init(&e->kept);
     pv_status status = open_parts(e, options != NULL ? options : &defaults, err);
     if (status != PV_OK) {
         engine_close(e);
@@ -158,10 +169,12 @@ void engine_close(engine *e)
     e->dead = true; /* callbacks may submit no more */
     (void)pv_fail(&e->death, PV_E_CANCELLED, "the engine is being closed");
     while (!enginep_list_empty(&e->waiting) || !enginep_list_empty(&e->active) ||
-           !enginep_list_empty(&e->finished)) {
+           !enginep_list_empty(&e->distinct) || !enginep_list_empty(&e->finished)) {
         enginep_end_all(e, ENGINE_FINISH_CANCELLED, NULL);
+        enginep_free_spent(e);
         enginep_deliver(e);
     }
+    enginep_distinct_close(e);
     engine_tree_free(e->tree);
     if (e->device != NULL) {
         e->backend->close(e->device);
@@ -184,17 +197,26 @@ void engine_close(engine *e)
 
 /* ---- Requests in ---- */
 
+void enginep_insert_waiting(engine *e, enginep_job *job)
+{
+    enginep_link *before = &e->waiting; /* by age: a suspended job goes back to where it was */
+    while (before->prev != &e->waiting && enginep_job_younger(ENGINEP_JOB(before->prev), job)) {
+        before = before->prev;
+    }
+    enginep_list_insert(before, &job->link);
+    e->waiting_count++;
+}
+
 void enginep_enqueue(engine *e, enginep_job *job)
 {
     if (job->id == 0) {
         job->id = e->next_id++;
     }
-    enginep_link *before = &e->waiting; /* by id: a suspended job goes back to where it was */
-    while (before->prev != &e->waiting && ENGINEP_JOB(before->prev)->id > job->id) {
-        before = before->prev;
+    if (job->distinct != NULL) {
+        enginep_distinct_begin(e, job);
+    } else {
+        enginep_insert_waiting(e, job);
     }
-    enginep_list_insert(before, &job->link);
-    e->waiting_count++;
 }
 
 static pv_status accept(engine *e, pv_status status, enginep_job *job, uint64_t *id)
@@ -248,7 +270,12 @@ void enginep_leave(engine *e, enginep_link *link)
 static void retire(engine *e, enginep_job *job)
 {
     enginep_leave(e, &job->link);
+    if (job->distinct != NULL) {
+        enginep_distinct_retire(e, job);
+        return;
+    }
     *(job->active ? &e->active_count : &e->waiting_count) -= 1;
+    e->row_count_active -= job->active && job->row_of != NULL;
     engine_tree_release(e->tree, job->base);
     job->base = NULL;
 }
@@ -294,6 +321,12 @@ void enginep_end_sample(engine *e, enginep_sample *s, engine_finish finish, cons
     }
     s->state = ENGINEP_DONE;
     s->finish = finish;
+    if (s->job->row_of != NULL) {
+        s->job->live = 0;
+        retire(e, s->job);
+        enginep_row_ended(e, s->job, finish == ENGINE_FINISH_FAILED ? why : NULL);
+        return;
+    }
     if (finish == ENGINE_FINISH_FAILED) {
         keep_error(s, why);
     }
@@ -313,6 +346,9 @@ void enginep_end_job(engine *e, enginep_job *job, engine_finish finish, const pv
 
 void enginep_end_all(engine *e, engine_finish finish, const pv_error *why)
 {
+    while (!enginep_list_empty(&e->distinct)) { /* and their row jobs */
+        enginep_end_job(e, ENGINEP_JOB(e->distinct.next), finish, why);
+    }
     while (!enginep_list_empty(&e->active)) {
         enginep_end_job(e, ENGINEP_JOB(e->active.next), finish, why);
     }
@@ -335,7 +371,7 @@ void enginep_deliver(engine *e)
 static enginep_job *find_job(enginep_link *head, uint64_t id)
 {
     for (enginep_link *l = head->next; l != head; l = l->next) {
-        if (ENGINEP_JOB(l)->id == id) {
+        if (ENGINEP_JOB(l)->id == id && ENGINEP_JOB(l)->row_of == NULL) {
             return ENGINEP_JOB(l);
         }
     }
@@ -346,6 +382,7 @@ bool engine_cancel(engine *e, uint64_t id, uint32_t sample)
 {
     enginep_job *job = find_job(&e->active, id);
     job = job != NULL ? job : find_job(&e->waiting, id);
+    job = job != NULL ? job : find_job(&e->distinct, id);
     bool found = false;
     for (uint32_t i = 0; job != NULL && i < job->sample_count; i++) {
         enginep_sample *s = &job->samples[i];
@@ -378,6 +415,7 @@ void enginep_sweep(engine *e)
 {
     if (e->any_cancelled) {
         e->any_cancelled = false;
+        sweep_list(e, &e->distinct);
         sweep_list(e, &e->active);
         sweep_list(e, &e->waiting);
     }

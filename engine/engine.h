@@ -62,6 +62,7 @@ typedef enum engine_finish {
     ENGINE_FINISH_SCORED, /* a continuation of engine_score()                                      */
     ENGINE_FINISH_CANCELLED, /* what there was by then                                                */
     ENGINE_FINISH_FAILED, /* `error` says why                                                      */
+    ENGINE_FINISH_EXHAUSTED, /* `distinct`: every sequence that can be drawn has been drawn; no tokens */
 } engine_finish;
 
 const char *engine_finish_text(engine_finish finish); /* "stop", "eos", ... never NULL */
@@ -75,6 +76,9 @@ typedef struct
         *tokens;           /* generated (or scored) tokens, as drawn: never encode the text again */
     const float *logprobs; /* of each under softmax(logits): before temperature and cuts          */
     size_t token_count;
+    size_t
+        tokens_new; /* of them, those that the model generated for it: token_count, but `distinct` samples
+                        * share their beginnings, and a later one counts what no earlier one had         */
     const char *
         text; /* the tokens' bytes, special tokens left out, cut before the stop string. May end inside a
                        * UTF-8 sequence (engine_utf8_lossy). NUL-terminated; "" without a tokenizer   */
@@ -114,6 +118,16 @@ typedef struct
     uint32_t
         first_sample; /* index of the first sample: 8 more samples of a request that had 8       */
     bool ignore_eos;
+
+    /* Samples are drawn without replacement: no two have the same tokens. Sample i is the i-th of a series that (seed, key,
+     * prefix, sampling, max_tokens, ignore_eos, stops) name; see docs/engine.md, "Draws without repetition". They come in
+     * that order, whole: on_token must be NULL. Those that there cannot be end as EXHAUSTED. */
+    bool distinct;
+
+    /* `distinct`: how many samples of the series will be asked for in all, first to last; 0: these. When there are more to
+     * come, what is known of the series is kept for a while (ENGINE_SERIES_BYTES), so that a request for the next ones
+     * need not begin again. Only the time it takes depends on that. */
+    uint32_t series_samples;
     const engine_text
         *stops; /* matched on the bytes of the generated text                           */
     size_t stop_count;
@@ -123,6 +137,9 @@ typedef struct
         *on_done; /* exactly once for each sample, unless submit failed                  */
     void *user;
 } engine_request;
+
+/* Series that are kept take this much memory at most, on the host; those that were used the longest time ago go first. */
+enum { ENGINE_SERIES_BYTES = 64 << 20 };
 
 typedef struct engine_span { /* borrowed */
     const uint32_t *ids;
@@ -189,7 +206,11 @@ typedef struct engine_stats {
     uint64_t tokens_surplus; /* rows that were under way when their sample ended: for nothing */
     uint64_t
         tokens_reused; /* prefix tokens that a request found cached, or being computed         */
-    uint64_t tokens_sampled;
+    uint64_t
+        tokens_sampled; /* of `distinct` samples: engine_result.tokens_new                     */
+    uint64_t
+        rows_distinct; /* logits computed to draw `distinct` samples: tokens_sampled and those of */
+                       /* beginnings that led to none                                         */
     uint64_t tokens_evicted;
     uint64_t busy_ns; /* inside engine_step()                                                   */
     uint64_t copies;  /* partial pages                                                            */

@@ -26,7 +26,7 @@ void enginep_ask(engine *e, enginep_sample *s, uint32_t logit)
                                     .top_p = job->sampling.top_p,
                                     .min_p = job->sampling.min_p};
     s->asked++;
-    s->asked_in = e->launches + 1;
+    s->asked_in = e->launches + 1; /* a row job's is answered in the same step */
     s->asked_as = index;
     if (s->state == ENGINEP_NEW) {
         make_ready(s);
@@ -54,6 +54,7 @@ static void take_token(engine *e, enginep_sample *s, engine_pick pick)
     bool ended = false;
     engine_finish finish = ENGINE_FINISH_LENGTH;
     pv_error why = {0};
+    e->stats.tokens_sampled++;
     if (enginep_sample_push(e, s, pick, &ended, &finish, &why) != PV_OK) {
         fail(e, s, &why);
     } else if (ended) {
@@ -109,7 +110,11 @@ void enginep_answer_from_logits(engine *e)
         }
         logit = draw->logit;
         job = s->job;
-        take(e, s, pick_of(&e->sampler, draw));
+        if (job->row_of != NULL) {
+            enginep_row_opened(e, s->job);
+        } else {
+            take(e, s, pick_of(&e->sampler, draw));
+        }
     }
 }
 

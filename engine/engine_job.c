@@ -73,25 +73,19 @@ static pv_status fit(const engine *e, enginep_job *job, uint32_t asked, pv_error
 
 /* ---- Making and freeing ---- */
 
-static pv_status make_job(const engine *e, const uint32_t *prefix, size_t prefix_len,
-                          size_t samples, enginep_job **out, pv_error *err)
+static pv_status new_job(size_t prefix_len, size_t samples, enginep_job **out, pv_error *err)
 {
-    pv_status status = enginep_tokens_check(e, "the prefix", prefix, prefix_len, err);
-    if (status != PV_OK) {
-        return status;
-    }
     enginep_job *job = pv_calloc(1, sizeof *job);
     if (job != NULL) {
         enginep_list_init(&job->link);
         job->prefix_len = (uint32_t)prefix_len;
-        job->prefix = pv_malloc(prefix_len * sizeof *prefix);
+        job->prefix = pv_malloc(prefix_len * sizeof *job->prefix);
         job->samples = pv_calloc(samples, sizeof *job->samples);
     }
     if (job == NULL || job->prefix == NULL || job->samples == NULL) {
         enginep_job_free(job);
         return pv_fail(err, PV_E_NOMEM, "no memory for a request of %zu samples", samples);
     }
-    memcpy(job->prefix, prefix, prefix_len * sizeof *prefix);
     job->sample_count = job->live = job->undelivered = (uint32_t)samples;
     for (uint32_t i = 0; i < job->sample_count; i++) {
         enginep_list_init(&job->samples[i].link);
@@ -100,6 +94,19 @@ static pv_status make_job(const engine *e, const uint32_t *prefix, size_t prefix
     }
     *out = job;
     return PV_OK;
+}
+
+static pv_status make_job(const engine *e, const uint32_t *prefix, size_t prefix_len,
+                          size_t samples, enginep_job **out, pv_error *err)
+{
+    pv_status status = enginep_tokens_check(e, "the prefix", prefix, prefix_len, err);
+    if (status == PV_OK) {
+        status = new_job(prefix_len, samples, out, err);
+    }
+    if (status == PV_OK) {
+        memcpy((*out)->prefix, prefix, prefix_len * sizeof *prefix);
+    }
+    return status;
 }
 
 void enginep_job_free(enginep_job *job)
@@ -113,6 +120,10 @@ void enginep_job_free(enginep_job *job)
         pv_free(s->logprobs);
         pv_free(s->error);
         pv_buf_release(&s->text);
+    }
+    if (job->distinct != NULL) {
+        engine_series_free(job->distinct->series);
+        pv_free(job->distinct);
     }
     engine_stops_release(&job->stops);
     pv_free(job->samples);
@@ -133,7 +144,24 @@ static pv_status check_request(const engine *e, const engine_request *r, pv_erro
         return pv_fail(err, PV_E_INVALID, "%u samples from index %u on are too many", r->samples,
                        r->first_sample);
     }
+    if (r->distinct && r->on_token != NULL) {
+        return pv_fail(err, PV_E_INVALID,
+                       "distinct samples are known when they are whole; on_token must be NULL");
+    }
     return engine_sampling_check(&r->sampling, err);
+}
+
+static pv_status set_distinct(enginep_job *job, const engine_request *r, pv_error *err)
+{
+    enginep_distinct *d = pv_calloc(1, sizeof *d);
+    if (d == NULL) {
+        return pv_fail(err, PV_E_NOMEM, "no memory for draws without repetition");
+    }
+    uint32_t end = r->first_sample + job->sample_count;
+    *d = (enginep_distinct){.seed = r->seed, .key = r->key, .first = r->first_sample};
+    d->total = r->series_samples > end ? r->series_samples : end;
+    job->distinct = d;
+    return PV_OK;
 }
 
 static void set_request(enginep_job *job, const engine_request *r)
@@ -161,7 +189,10 @@ pv_status enginep_job_submit(const engine *e, const engine_request *r, enginep_j
         return status;
     }
     set_request(job, r);
-    status = fit(e, job, r->max_tokens, err);
+    status = r->distinct ? set_distinct(job, r, err) : PV_OK;
+    if (status == PV_OK) {
+        status = fit(e, job, r->max_tokens, err);
+    }
     if (status == PV_OK) {
         status = engine_stops_init(&job->stops, r->stops, r->stop_count, err);
     }
@@ -169,6 +200,28 @@ pv_status enginep_job_submit(const engine *e, const engine_request *r, enginep_j
         enginep_job_free(job);
         return status;
     }
+    *out = job;
+    return PV_OK;
+}
+
+pv_status enginep_job_row(enginep_job *distinct, uint32_t node, enginep_job **out, pv_error *err)
+{
+    engine_series *series = distinct->distinct->series;
+    engine_series_node *n = engine_series_node_of(series, node);
+    size_t len = distinct->prefix_len + (size_t)n->depth;
+    enginep_job *job = NULL;
+    pv_status status = new_job(len, 1, &job, err);
+    if (status != PV_OK) {
+        return status;
+    }
+    memcpy(job->prefix, distinct->prefix, distinct->prefix_len * sizeof *job->prefix);
+    engine_series_path(series, node, job->prefix + distinct->prefix_len, NULL);
+    job->id = distinct->id;
+    job->max_tokens = 1;
+    job->sampling = distinct->sampling;
+    job->row_of = distinct;
+    job->row = ++distinct->distinct->next_row;
+    job->row_node = node;
     *out = job;
     return PV_OK;
 }
@@ -272,7 +325,6 @@ pv_status enginep_sample_push(engine *e, enginep_sample *s, engine_pick pick, bo
     }
     s->tokens[s->count++] = pick.token;
     s->logprobs[s->known++] = pick.logprob;
-    e->stats.tokens_sampled++;
     bool eos = !s->job->ignore_eos && engine_model_is_eos(e->model, pick.token);
     bool stopped = !eos && push_text(e, s, pick.token);
     if (!pv_buf_ok(&s->text)) {
@@ -294,6 +346,7 @@ static void make_result(const enginep_sample *s, engine_result *out)
     out->tokens = s->tokens;
     out->logprobs = s->logprobs;
     out->token_count = s->job->scoring ? s->known : s->count;
+    out->tokens_new = s->job->distinct != NULL ? s->tokens_new : out->token_count;
     out->text = pv_buf_text(&s->text);
     out->text_len = s->text.len;
     if (s->finish == ENGINE_FINISH_FAILED) {

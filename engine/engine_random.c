@@ -39,3 +39,10 @@ double engine_uniform(uint64_t sample_key, uint32_t position)
     uint64_t bits = (uint64_t)(c.word[0] >> 5) << 26 | c.word[1] >> 6;
     return (double)bits * 0x1p-53;
 }
+
+uint64_t engine_path_key(uint64_t path_key, uint32_t token)
+{
+    engine_philox c = {{token, 1, 0, 0}};
+    c = engine_philox4x32(c, path_key);
+    return c.word[0] | (uint64_t)c.word[1] << 32;
+}

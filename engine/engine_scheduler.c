@@ -101,7 +101,9 @@ static bool admit_first(engine *e)
         enginep_end_job(e, job, ENGINE_FINISH_FAILED, &why);
         return true;
     }
-    e->stats.tokens_reused += known;
+    e->stats.tokens_reused +=
+        job->row > 1 ? 0 : known; /* a later row of a distinct job: its own tokens */
+    e->row_count_active += job->row_of != NULL;
     enginep_list_remove(&job->link);
     enginep_list_insert(&e->active, &job->link);
     job->active = true;
@@ -211,12 +213,13 @@ static void suspend(engine *e, enginep_job *job)
     job->base = NULL;
     job->active = false;
     e->active_count--;
-    enginep_enqueue(e, job);
+    e->row_count_active -= job->row_of != NULL;
+    enginep_insert_waiting(e, job);
 }
 
 static bool is_younger(const enginep_sample *a, const enginep_job *job, const enginep_sample *b)
 {
-    return a->job->id > job->id || (a->job == job && b != NULL && a > b);
+    return enginep_job_younger(a->job, job) || (a->job == job && b != NULL && a > b);
 }
 
 static enginep_sample *youngest_sample(const engine *e, const enginep_job *job,
@@ -238,8 +241,8 @@ static enginep_job *youngest_idle_job(const engine *e, const enginep_job *job)
     enginep_job *found = NULL;
     for (enginep_link *l = e->active.next; l != &e->active; l = l->next) {
         enginep_job *j = ENGINEP_JOB(l);
-        if (j->running == 0 && j->planned != e->step && j->id > job->id &&
-            (found == NULL || j->id > found->id)) {
+        if (j->running == 0 && j->planned != e->step && enginep_job_younger(j, job) &&
+            (found == NULL || enginep_job_younger(j, found))) {
             found = j;
         }
     }
@@ -250,7 +253,7 @@ static bool make_room(engine *e, const enginep_job *job, const enginep_sample *a
 {
     enginep_sample *s = youngest_sample(e, job, asking);
     enginep_job *j = youngest_idle_job(e, job);
-    if (j != NULL && (s == NULL || j->id > s->job->id)) {
+    if (j != NULL && (s == NULL || enginep_job_younger(j, s->job))) {
         suspend(e, j);
     } else if (s != NULL) {
         preempt(e, s);
@@ -523,6 +526,10 @@ static uint32_t decode_limit(const engine *e)
     if (!others_wait(e)) {
         return limit;
     }
+    uint32_t rows = e->steps_ahead == 0 ? at_most(e->row_count_active, limit / 2) : 0;
+    if (rows > 1) { /* row jobs are decoding, too */
+        return limit - rows;
+    }
     return limit > 1 ? limit - 1 : (uint32_t)(e->step & 1);
 }
 
@@ -564,6 +571,12 @@ static pv_status plan_longer(engine *e, pv_error *err)
     return status;
 }
 
+/* Where the device samples, row jobs have batches of their own. */
+static bool is_of_this_batch(const engine *e, const enginep_job *job)
+{
+    return e->steps_ahead == 0 || (job->row_of != NULL) == e->from_logits;
+}
+
 static pv_status plan_prefixes(engine *e, pv_error *err)
 {
     pv_status status = PV_OK;
@@ -574,7 +587,7 @@ static pv_status plan_prefixes(engine *e, pv_error *err)
         if (status != PV_OK) {
             break;
         }
-        if (job->prefixed != e->step && in_prefix(job)) {
+        if (job->prefixed != e->step && is_of_this_batch(e, job) && in_prefix(job)) {
             status = plan_prefix(e, job, err);
         }
     }
@@ -589,7 +602,7 @@ static void fail_oldest(engine *e)
     enginep_job *oldest = NULL;
     for (enginep_link *l = e->active.next; l != &e->active; l = l->next) {
         enginep_job *j = ENGINEP_JOB(l);
-        oldest = oldest == NULL || j->id < oldest->id ? j : oldest;
+        oldest = oldest == NULL || enginep_job_younger(oldest, j) ? j : oldest;
     }
     if (oldest == NULL) {
         return;
@@ -605,12 +618,8 @@ static void fail_oldest(engine *e)
     enginep_end_job(e, oldest, ENGINE_FINISH_FAILED, &why);
 }
 
-pv_status enginep_plan(engine *e, pv_error *err)
+static pv_status plan_draws(engine *e, pv_error *err)
 {
-    e->item_count = e->row_count = e->logit_count = e->draw_count = 0;
-    e->table_count = 0;
-    admit(e);
-    start_samples(e);
     pv_status status = plan_decode(e, decode_limit(e), err);
     if (status == PV_OK) {
         status = plan_longer(e, err);
@@ -622,6 +631,31 @@ pv_status enginep_plan(engine *e, pv_error *err)
         e->item_count == 0) { /* it was the prompts' turn, and none could go on */
         status = plan_decode(e, e->limits.max_logit_rows, err);
     }
+    return status;
+}
+
+/* Where the device samples: rows and draws in turns, when there are both. */
+static pv_status plan_in_turns(engine *e, pv_error *err)
+{
+    e->from_logits = e->row_count_active > 0 && !e->from_logits;
+    pv_status status = PV_OK;
+    for (int turn = 0; turn < 2 && status == PV_OK && e->item_count == 0; turn++) {
+        if (turn > 0) {
+            e->from_logits = !e->from_logits;
+        }
+        status = e->from_logits ? plan_prefixes(e, err) : plan_draws(e, err);
+    }
+    return status;
+}
+
+pv_status enginep_plan(engine *e, pv_error *err)
+{
+    e->item_count = e->row_count = e->logit_count = e->draw_count = 0;
+    e->table_count = 0;
+    admit(e);
+    start_samples(e);
+    e->from_logits = e->from_logits || e->steps_ahead == 0;
+    pv_status status = e->steps_ahead == 0 ? plan_draws(e, err) : plan_in_turns(e, err);
     if (status == PV_OK && e->item_count == 0 && e->flight_count == 0 &&
         enginep_list_empty(&e->finished)) {
         fail_oldest(e);

@@ -24,12 +24,19 @@
  * - What was launched counts as computed. The device works in the order of the calls, so later batches may read it, and
  *   pages may be given away while older steps that write them are in flight.
  * - A sample that ends leaves its flights: the answers are dropped, the surplus tokens are cut off its tip. A sample that
- *   is preempted stays in them: the answers are its own, wherever its pages are. It starts again once they are there. */
+ *   is preempted stays in them: the answers are its own, wherever its pages are. It starts again once they are there.
+ *
+ * A `distinct` job (engine_distinct.c) computes nothing itself. It is in engine.distinct, and for each prefix of its series
+ * (engine_series.h) that is to be opened it has a row job: a request for the logits behind that prefix, which is admitted,
+ * planned and suspended as any prefix is. Its one sample never starts; the answer opens the prefix, and that ends the row
+ * job. The host reads these logits. So on a backend with submit() a batch is either of draws or of row jobs, and the latter
+ * goes through forward(). */
 #ifndef ENGINE_SCHEDULER_H
 #define ENGINE_SCHEDULER_H
 
 #include "engine.h"
 #include "engine_random.h"
+#include "engine_series.h"
 #include "engine_tree.h"
 #include "pv_buf.h"
 
@@ -105,8 +112,21 @@ typedef struct enginep_sample {
     size_t streamed; /* bytes of it that on_token has seen                             */
     engine_stop_state stop;
     engine_finish finish;
-    pv_error *error; /* owned; NULL: none, or no memory for one                        */
+    pv_error *error;   /* owned; NULL: none, or no memory for one                      */
+    size_t tokens_new; /* of a distinct job's sample                                   */
 } enginep_sample;
+
+/* What a distinct job knows beside its samples. */
+typedef struct enginep_distinct {
+    engine_series *series;
+    uint64_t seed, key;
+    uint32_t first; /* number in the series of samples[0]                              */
+    uint32_t total; /* sequences of the series that will be asked for                  */
+    uint32_t rows;  /* row jobs                                                        */
+    uint32_t next_row;
+    bool dirty;       /* has something to go on with                                   */
+    pv_error failure; /* of a row: all end so                                          */
+} enginep_distinct;
 
 struct enginep_job {
     enginep_link link; /* engine.waiting or engine.active                              */
@@ -125,14 +145,18 @@ struct enginep_job {
     void *user;
     enginep_sample *samples;
     uint32_t sample_count;
-    uint32_t next_new;    /* no sample below this index is NEW                         */
-    uint32_t next_ready;  /* no sample below this index is READY                       */
-    uint32_t live;        /* samples not DONE                                          */
-    uint32_t running;     /* samples RUNNING                                           */
-    uint32_t undelivered; /* samples whose on_done has not run; the last one frees it  */
-    engine_node *base;    /* ACTIVE: ends at prefix_len                                */
-    uint64_t planned;     /* the last step with an item for it                         */
-    uint64_t prefixed;    /* the last step with an item for its prefix                 */
+    uint32_t next_new;          /* no sample below this index is NEW                         */
+    uint32_t next_ready;        /* no sample below this index is READY                       */
+    uint32_t live;              /* samples not DONE                                          */
+    uint32_t running;           /* samples RUNNING                                           */
+    uint32_t undelivered;       /* samples whose on_done has not run; the last one frees it  */
+    engine_node *base;          /* ACTIVE: ends at prefix_len                                */
+    uint64_t planned;           /* the last step with an item for it                         */
+    uint64_t prefixed;          /* the last step with an item for its prefix                 */
+    enginep_distinct *distinct; /* owned; NULL: samples are independent                */
+    enginep_job *row_of;        /* a row job's distinct job                            */
+    uint32_t row;               /* number of a row job: a smaller one is older         */
+    uint32_t row_node;          /* of the series                                       */
 };
 
 /* Where tokens and results go: straight to the callbacks, or to another thread. */
@@ -178,7 +202,13 @@ struct engine {
     enginep_link active;   /* jobs, the one served last at the end                       */
     enginep_link running;  /* samples, the one served last at the end                    */
     enginep_link finished; /* samples to be delivered                                    */
-    enginep_link *cursor;  /* of the walk over `active` or `running` that is under way   */
+    enginep_link distinct; /* jobs without repetition                                    */
+    enginep_link spent;    /* row jobs that ended in this step                           */
+    enginep_link kept;     /* series to be gone on with, the one used last at the end    */
+    size_t kept_bytes;
+    uint32_t row_count_active; /* row jobs among `active`                                */
+    bool from_logits;          /* the batch's draws are answered from e->logits          */
+    enginep_link *cursor;      /* of the walk over `active` or `running` that is under way   */
     uint32_t waiting_count;
     uint32_t active_count;
     uint32_t running_count;
@@ -199,7 +229,7 @@ struct engine {
     engine_draw *draws;      /* max_rows                                                 */
     enginep_sample **askers; /* of each draw; max_rows                                   */
     uint32_t draw_count;
-    float *logits;         /* max_logit_rows x vocab_size; NULL with submit()            */
+    float *logits;         /* max_logit_rows x vocab_size; with submit() not before a row job    */
     engine_drawn *answers; /* max_rows; NULL without submit()                            */
     enginep_flight flights[ENGINE_STEPS_AHEAD]; /* the oldest first                      */
     uint32_t flight_count;
@@ -230,7 +260,27 @@ pv_status enginep_tokens_check(const engine *e, const char *what, const uint32_t
 pv_status enginep_sample_push(engine *e, enginep_sample *s, engine_pick pick, bool *ended,
                               engine_finish *finish, pv_error *err);
 
+/* The logits behind `prefix` and the path of a node of the distinct job's series. */
+pv_status enginep_job_row(enginep_job *distinct, uint32_t node, enginep_job **out, pv_error *err);
+
+/* engine_distinct.c */
+void enginep_distinct_begin(engine *e, enginep_job *job);
+void enginep_distinct_advance(engine *e); /* all that have something to go on with          */
+void enginep_distinct_retire(engine *e, enginep_job *job);
+void enginep_row_opened(engine *e, enginep_job *row); /* e->sampler holds its logits           */
+void enginep_row_ended(engine *e, enginep_job *row, const pv_error *why); /* why NULL: no failure */
+void enginep_distinct_close(engine *e);
+void enginep_free_spent(engine *e);
+pv_status enginep_logits_ready(engine *e, pv_error *err); /* what the host samples with is there */
+
+/* Is `a` younger than `b`? */
+static inline bool enginep_job_younger(const enginep_job *a, const enginep_job *b)
+{
+    return a->id > b->id || (a->id == b->id && a->row > b->row);
+}
+
 /* engine.c */
+void enginep_insert_waiting(engine *e, enginep_job *job);
 void enginep_enqueue(engine *e, enginep_job *job);
 void enginep_sweep(engine *e);   /* ends what was cancelled                 */
 void enginep_deliver(engine *e); /* hands what ended to the sink            */

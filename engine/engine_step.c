@@ -36,7 +36,7 @@ static pv_status launch(engine *e, pv_error *err)
                           .seq_count = e->item_count,
                           .logit_rows = e->logit_count > 0 ? e->logit_rows : NULL,
                           .logit_count = e->logit_count};
-    if (e->steps_ahead == 0) {
+    if (e->from_logits) {
         return e->backend->forward(e->device, &batch, e->logit_count > 0 ? e->logits : NULL, err);
     }
     uint64_t ticket = 0;
@@ -72,7 +72,8 @@ static pv_status launch_and_book(engine *e, pv_error *err)
     pv_status status = launch(e, err);
     book_rows(e, status == PV_OK);
     if (status == PV_OK) {
-        e->launches++;
+        e->launches +=
+            e->steps_ahead == 0 || !e->from_logits; /* of draws: tokens come from the last one */
         e->stats.steps++;
     }
     return status;
@@ -119,7 +120,7 @@ static pv_status run(engine *e, pv_error *err)
     bool launched = false;
     pv_error why = {0};
     pv_status status = run_batch(e, &launched, &why);
-    if (status == PV_OK && launched && e->steps_ahead == 0) {
+    if (status == PV_OK && launched && e->from_logits) {
         enginep_answer_from_logits(e);
     }
     bool land_one = e->flight_count > 0 && (!launched || e->flight_count == e->steps_ahead);
@@ -142,8 +143,11 @@ pv_status engine_step(engine *e, bool *busy, pv_error *err)
     e->stepping = true;
     e->step++;
     enginep_sweep(e);
+    enginep_distinct_advance(e);
     pv_status status = run(e, err);
     enginep_sweep(e);
+    enginep_distinct_advance(e);
+    enginep_free_spent(e);
     enginep_deliver(e);
     e->stepping = false;
     e->stats.busy_ns += pv_clock_ns() - start;
