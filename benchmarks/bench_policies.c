@@ -39,7 +39,9 @@ static const char usage_text[] =
     "`module`, "
     "`key`), or with\n"
     "                  `name` and `formal_statement`\n"
-    "  --arms LIST     of closers, portfolio, model, mixed [" BENCH_ARMS "]\n"
+    "  --arms LIST     of closers, portfolio, model, mixed [" BENCH_ARMS "]; an arm may have its "
+    "own --draw and --width:\n"
+    "                  model:independent:16,model:distinct:8\n"
     "  --out FILE      appends a row for each trial; what is there is not done again (a killed run "
     "goes on)\n"
     "  --seconds S     wall time of the search for each statement [60]\n"
@@ -68,6 +70,7 @@ typedef struct bench {
     size_t count, capacity;
     arm arms[ARMS_MAX];
     policy_choice choices[ARMS_MAX];
+    options arm_options[ARMS_MAX]; /* what `prove` says, and the arm's own */
     size_t arm_count;
     data_file file;
     json_t *rows; /* old and new */
@@ -266,24 +269,53 @@ static bool needs_policy(const char *name)
     return strcmp(name, "closers") != 0;
 }
 
+static const char *known_arm(const char *name, size_t n)
+{
+    static const char *const known[] = {"closers", "portfolio", "model", "mixed"};
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        if (strlen(known[k]) == n && memcmp(known[k], name, n) == 0) {
+            return known[k];
+        }
+    }
+    return NULL;
+}
+
+/* What follows the arm's name: ":distinct", ":independent", ":16". */
+static void read_suffix(options *opt, const char *suffix)
+{
+    while (*suffix == ':') {
+        size_t n = strcspn(++suffix, ":");
+        char *end = NULL;
+        unsigned long width = strtoul(suffix, &end, 10);
+        if (end == suffix + n && width > 0) {
+            opt->width = width;
+            opt->width_given = true;
+        } else {
+            bool independent = n == 11 && memcmp(suffix, "independent", n) == 0;
+            bool distinct = n == 8 && memcmp(suffix, "distinct", n) == 0;
+            opt->draw = independent ? "independent" : distinct ? "distinct" : suffix;
+            opt->draw_given = true;
+        }
+        suffix += n;
+    }
+}
+
 static pv_status open_arm(bench *b, size_t i, pv_error *err)
 {
     arm *a = &b->arms[i];
-    options *opt = &b->set->prove;
-    static const char *const known[] = {"closers", "portfolio", "model", "mixed"};
-    size_t k = 0;
-    while (k < sizeof known / sizeof *known && strcmp(known[k], a->name) != 0) {
-        k++;
-    }
-    if (k == sizeof known / sizeof *known) {
+    options *opt = &b->arm_options[i];
+    *opt = b->set->prove;
+    size_t n = strcspn(a->name, ":");
+    opt->policy = known_arm(a->name, n);
+    if (opt->policy == NULL) {
         return pv_fail(err, PV_E_INVALID,
                        "--arms %s: the arms are closers, portfolio, model, mixed", a->name);
     }
-    if (!needs_policy(a->name)) {
+    if (!needs_policy(opt->policy)) {
         a->width = 64;
         return PV_OK;
     }
-    opt->policy = a->name;
+    read_suffix(opt, a->name + n);
     pv_status status = policy_choice_check(opt, err);
     if (status == PV_OK) {
         status = policy_choice_open(&b->choices[i], &b->s.loop, opt, b->header, err);

@@ -595,16 +595,21 @@ static pv_status plan_prefixes(engine *e, pv_error *err)
     return status;
 }
 
-/* Nothing fits although nobody younger holds pages: only pins can be in the way, or a tree of many forks within one
- * page. The oldest request is told so, rather than left waiting. */
-static void fail_oldest(engine *e)
+/* Nothing fits. A younger request may hold the pages that an older one waits for to start: all make room for the oldest.
+ * When nobody younger holds any, only pins can be in the way, or a tree of many forks within one page: the oldest request
+ * is told so, rather than left waiting. */
+static void unblock_oldest(engine *e)
 {
     enginep_job *oldest = NULL;
     for (enginep_link *l = e->active.next; l != &e->active; l = l->next) {
         enginep_job *j = ENGINEP_JOB(l);
         oldest = oldest == NULL || enginep_job_younger(oldest, j) ? j : oldest;
     }
-    if (oldest == NULL) {
+    bool any = false;
+    while (oldest != NULL && make_room(e, oldest, NULL)) {
+        any = true;
+    }
+    if (oldest == NULL || any) {
         return;
     }
     engine_stats s;
@@ -658,7 +663,7 @@ pv_status enginep_plan(engine *e, pv_error *err)
     pv_status status = e->steps_ahead == 0 ? plan_draws(e, err) : plan_in_turns(e, err);
     if (status == PV_OK && e->item_count == 0 && e->flight_count == 0 &&
         enginep_list_empty(&e->finished)) {
-        fail_oldest(e);
+        unblock_oldest(e);
     }
     return status;
 }

@@ -19,7 +19,7 @@ static const double PORTFOLIO_BEHIND = 4;
 
 enum { PORTFOLIO_WANTED = 48 };
 
-/* A state is asked about so often, each time warmer. */
+/* A state is asked about so often. Independent draws are warmer each time. */
 enum { ASKS = 8 };
 
 static const double WARMER_EACH_TIME = 0.15, TEMPERATURE_MAX = 1.6;
@@ -30,6 +30,7 @@ struct model_policy {
     prover_json format;
     engine_sampling sampling;
     uint32_t max_tokens;
+    bool distinct; /* no tactic twice, however often a state is asked about */
     engine_model *model;
     engine_encoder *encoder;
     engine_thread *thread;
@@ -123,7 +124,7 @@ static void keep(request *r, const engine_result *result)
         logprob += (double)result->logprobs[i];
     }
     if (!sample_set_add(&r->samples, result->text, result->text_len, logprob,
-                        (uint32_t)result->token_count)) {
+                        (uint32_t)result->tokens_new)) {
         pv_fail(&r->failure, PV_E_NOMEM, "out of memory");
     }
 }
@@ -133,11 +134,10 @@ static void on_done(void *user, const engine_result *result)
     request *r = user;
     if (result->finish == ENGINE_FINISH_FAILED) {
         pv_fail(&r->failure, result->error->status, "%s", result->error->msg);
-    } else if (result->finish != ENGINE_FINISH_CANCELLED &&
-               result->finish != ENGINE_FINISH_LENGTH) {
+    } else if (result->finish == ENGINE_FINISH_STOP || result->finish == ENGINE_FINISH_EOS) {
         keep(r, result);
-    } else { /* cut at the length limit: no tactic */
-        sample_set_waste(&r->samples, (uint32_t)result->token_count, true);
+    } else { /* cut at the length limit, cancelled, or there is no further one: no tactic */
+        sample_set_waste(&r->samples, (uint32_t)result->tokens_new, true);
     }
     if (--r->missing == 0) {
         deliver(r);
@@ -161,10 +161,13 @@ static request *request_new(model_policy *owner, const search_policy_request *q)
     return r;
 }
 
-/* Asked about a state again, it draws wider: the likely words have been tried. */
+/* Asked about a state again, independent draws go wider: the likely words have been tried. Those without repetition go on. */
 static engine_sampling sampling_of(const model_policy *p, const search_policy_request *q)
 {
     engine_sampling sampling = p->sampling;
+    if (p->distinct) {
+        return sampling;
+    }
     double warmer = (double)sampling.temperature * (1 + WARMER_EACH_TIME * q->asked);
     sampling.temperature = (float)fmin(warmer, fmax(TEMPERATURE_MAX, sampling.temperature));
     return sampling;
@@ -180,7 +183,10 @@ static pv_status submit(model_policy *p, const search_policy_request *q, request
         .samples = q->wanted,
         .max_tokens = p->max_tokens,
         .sampling = sampling_of(p, q),
-        .seed = q->seed,
+        .seed = p->distinct ? q->state_seed : q->seed,
+        .distinct = p->distinct,
+        .first_sample = p->distinct ? q->asked * q->wanted : 0,
+        .series_samples = q->asks * q->wanted,
         .key = pv_hash_bytes(prompt->ids, prompt->len * sizeof *prompt->ids, 0),
         .stops = &stop,
         .stop_count = 1,
@@ -312,6 +318,16 @@ static double choose(bool given, double option, double said)
     return given || said < 0 ? option : said;
 }
 
+static pv_status choose_draw(model_policy *p, pv_error *err)
+{
+    bool independent = strcmp(p->opt->draw, "independent") == 0;
+    if (!independent && p->opt->draw_given && strcmp(p->opt->draw, "distinct") != 0) {
+        return pv_fail(err, PV_E_INVALID, "--draw %s: it is distinct or independent", p->opt->draw);
+    }
+    p->distinct = p->opt->draw_given ? !independent : p->format.draw != PROVER_JSON_INDEPENDENT;
+    return PV_OK;
+}
+
 static void choose_sampling(model_policy *p)
 {
     const options *opt = p->opt;
@@ -356,6 +372,7 @@ pv_status model_policy_open(model_policy **out, uv_loop_t *loop, const options *
     }
     if (status == PV_OK) {
         choose_sampling(p);
+        status = choose_draw(p, err);
     }
     if (status == PV_OK) {
         status = engine_encoder_new(&p->encoder, p->model->tokenizer, err);

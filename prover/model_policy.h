@@ -4,8 +4,9 @@
  *   {"format": "state", "before": "", "after": ":::", "stop": "\n"}     the goals' texts between two strings; the answer is a tactic
  *   {"format": "proof"}                                                 Prover-V2's whole-proof prompt, continued after the
  *                                                                       tactics of the path; the answer is its next line
- * It may also say how to draw: "samples" in each state, "max_tokens", "temperature", "top_k", "top_p", "min_p". What the command
- * line gives goes before that, and that before the command line's defaults.
+ * It may also say how to draw: "samples" in each state, "max_tokens", "temperature", "top_k", "top_p", "min_p", and "draw":
+ * "distinct" (the default: no two samples of a state are the same, those of later questions neither) or "independent". What the
+ * command line gives goes before that, and that before the command line's defaults.
  * Without prover.json a model with a chat template gets "proof", another one is refused. Decoding runs on a thread of its own and
  * overlaps with Lean. Samples are deduplicated; a candidate's log-probability is the sum over its tokens.
  * Threads: the loop's. */

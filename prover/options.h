@@ -177,6 +177,10 @@ enum {
       "cache of keys and values, on each GPU (0: what it has left; CPU: a context, or 256 MiB)")   \
     X(FOR_DEVICE, COUNT, threads, "--threads", "N", "0", 0, 1024,                                  \
       "threads of the CPU backend (0: one for each core)")                                         \
+    X(FOR_SEARCH, TEXT, draw, "--draw", "distinct|independent", "", 0, 0,                          \
+      "may a model's samples of one state be the same? (default: distinct, they may not, unless "  \
+      "the "                                                                                       \
+      "model's prover.json says independent)")                                                     \
     X(FOR_SEARCH, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1, "length normalisation of the score") \
     X(FOR_PROVE | FOR_BENCH, COUNT, width, "--width", "N", "64", 1, 10000,                         \
       "candidates asked for in each state (a model may say another default)")                      \

@@ -59,6 +59,20 @@ static pv_status take_sampling(prover_json *out, const json_t *object, const cha
     return status;
 }
 
+static pv_status take_draw(prover_json *out, const json_t *object, const char *path, pv_error *err)
+{
+    const json_t *value = json_object_get(object, "draw");
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    if (value != NULL && strcmp(text, "distinct") != 0 && strcmp(text, "independent") != 0) {
+        return pv_fail(err, PV_E_INVALID, "%s: \"draw\" must be \"distinct\" or \"independent\"",
+                       path);
+    }
+    out->draw = value == NULL                   ? PROVER_JSON_UNSAID
+                : strcmp(text, "distinct") == 0 ? PROVER_JSON_DISTINCT
+                                                : PROVER_JSON_INDEPENDENT;
+    return PV_OK;
+}
+
 static pv_status take_fields(prover_json *out, const json_t *object, const char *path,
                              pv_error *err)
 {
@@ -76,6 +90,9 @@ static pv_status take_fields(prover_json *out, const json_t *object, const char 
     }
     if (status == PV_OK && out->stop[0] == '\0') {
         status = pv_fail(err, PV_E_INVALID, "%s: \"stop\" must not be empty", path);
+    }
+    if (status == PV_OK) {
+        status = take_draw(out, object, path, err);
     }
     return status == PV_OK ? take_sampling(out, object, path, err) : status;
 }

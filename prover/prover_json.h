@@ -8,8 +8,15 @@
 
 typedef enum prover_json_kind { PROVER_JSON_STATE, PROVER_JSON_PROOF } prover_json_kind;
 
+typedef enum prover_json_draw {
+    PROVER_JSON_UNSAID,
+    PROVER_JSON_DISTINCT, /* samples without replacement */
+    PROVER_JSON_INDEPENDENT,
+} prover_json_draw;
+
 typedef struct prover_json {
     prover_json_kind kind;
+    prover_json_draw draw;
     char *before, *after; /* around the goals' texts; STATE only */
     char *stop;           /* ends a tactic                       */
 

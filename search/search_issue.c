@@ -100,11 +100,16 @@ static bool reserve_texts(search_run *run, size_t n)
     return pv_grow((void **)&run->texts, &run->texts_capacity, n, sizeof *run->texts) == 0;
 }
 
-/* The same state gets the same seed in every run with the same seed, however it was reached; another one each time that it is
- * asked about. */
+/* The same state gets the same seed in every run with the same seed, however it was reached. */
+static uint64_t state_seed(const search_run *run, const search_node *node)
+{
+    return pv_mix64(run->options.seed ^ pv_mix64(node->key.hi ^ pv_mix64(node->key.lo)));
+}
+
+/* Another one each time that it is asked about. */
 static uint64_t seed_for(const search_run *run, const search_node *node)
 {
-    uint64_t seed = pv_mix64(run->options.seed ^ pv_mix64(node->key.hi ^ pv_mix64(node->key.lo)));
+    uint64_t seed = state_seed(run, node);
     return node->asked == 0 ? seed : pv_mix64(seed + node->asked);
 }
 
@@ -135,7 +140,9 @@ static void ask(search_run *run, search_expansion *expansion)
                                      .path_count = path_count,
                                      .wanted = run->options.width,
                                      .seed = seed_for(run, node),
-                                     .asked = node->asked};
+                                     .state_seed = state_seed(run, node),
+                                     .asked = node->asked,
+                                     .asks = run->options.asks};
     run->in_flight++;
     pv_error err = {0};
     pv_status status = run->policy.ops->propose(run->policy.self, &request, &err);

@@ -31,10 +31,12 @@ typedef struct search_policy_request {
     size_t goal_count;
     const char *const *path; /* path_count tactics from the root to this state             */
     size_t path_count;
-    uint32_t wanted; /* how many candidates the search would like (a hint)         */
-    uint64_t seed;   /* the same request with the same seed gives the same answer  */
+    uint32_t wanted;     /* how many candidates the search would like (a hint)         */
+    uint64_t seed;       /* the same request with the same seed gives the same answer  */
+    uint64_t state_seed; /* the seed when it was first asked about this state          */
     uint32_t
         asked; /* times it was asked about this state before: what draws at random may draw wider */
+    uint32_t asks; /* times that it may be asked about one state in all                  */
 } search_policy_request;
 
 typedef struct search_policy_ops {

@@ -22,6 +22,8 @@ typedef struct asked { /* a request, as it was made, and what came */
     uint64_t key;
     uint64_t id;
     bool scored;
+    bool distinct;
+    uint32_t first;
     uint32_t cont[SAMPLES][20];
     size_t cont_len[SAMPLES];
     outcomes got;
@@ -69,6 +71,9 @@ static engine_request request_of(asked *a, outcomes *o)
                         .sampling = a->sampling,
                         .seed = 5,
                         .key = a->key,
+                        .distinct = a->distinct,
+                        .first_sample = a->first,
+                        .series_samples = a->distinct ? 3 * SAMPLES : 0,
                         .on_done = outcomes_on_done,
                         .user = o};
     return r;
@@ -114,11 +119,19 @@ static void make_request(world *w)
                                     .top_p = pick(w, 2) ? 0.9f : 0,
                                     .min_p = pick(w, 4) ? 0 : 0.01f};
     a->scored = pick(w, 4) == 0;
+    a->distinct = !a->scored && pick(w, 3) == 0;
+    if (a->distinct && w->count > 0 &&
+        w->items[w->count - 1].distinct) { /* goes on, or begins again */
+        uint32_t first = w->items[w->count - 1].first + w->items[w->count - 1].samples;
+        *a = w->items[w->count - 1];
+        a->first = first < 2 * SAMPLES ? first : 0;
+    }
     for (uint32_t i = 0; i < a->samples; i++) {
         a->cont_len[i] = 1 + pick(w, 20);
         fill_tokens(a->cont[i], a->cont_len[i], pick(w, 4));
     }
     a->got = outcomes_new(a->samples);
+    a->got.first = a->first;
     ask(w->e, a, &a->got);
     w->count++;
 }
@@ -182,6 +195,7 @@ static void check_against_alone(world *w, engine_model *m)
     for (uint32_t i = 0; i < w->count; i++) {
         asked *a = &w->items[i];
         outcomes alone = outcomes_new(a->samples);
+        alone.first = a->first;
         engine *e = fixture_open(m, NULL);
         ask(e, a, &alone);
         run_all(e);

@@ -50,6 +50,13 @@ Test(prover_json, says_how_a_model_is_asked)
     cr_expect_eq(f.max_tokens, 48);
     cr_expect_eq(f.top_k, -1, "it does not say");
     cr_expect_eq(f.min_p, -1);
+    cr_expect_eq(f.draw, PROVER_JSON_UNSAID);
+    prover_json_release(&f);
+    cr_assert_eq(read_text("{\"format\": \"state\", \"draw\": \"independent\"}", &f, &err), PV_OK);
+    cr_expect_eq(f.draw, PROVER_JSON_INDEPENDENT);
+    prover_json_release(&f);
+    cr_assert_eq(read_text("{\"format\": \"state\", \"draw\": \"distinct\"}", &f, &err), PV_OK);
+    cr_expect_eq(f.draw, PROVER_JSON_DISTINCT);
     prover_json_release(&f);
 }
 
@@ -63,6 +70,8 @@ Test(prover_json, wrong_fields_are_named)
         {"{\"format\": \"state\", \"samples\": 2.5}", "samples"},
         {"{\"format\": \"state\", \"temperature\": \"hot\"}", "temperature"},
         {"{\"format\": \"state\", \"top_p\": 2}", "top_p"},
+        {"{\"format\": \"state\", \"draw\": \"twice\"}", "draw"},
+        {"{\"format\": \"state\", \"draw\": 3}", "draw"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         prover_json f;
