@@ -32,12 +32,25 @@ uint64_t engine_sample_key(uint64_t seed, uint64_t request, uint32_t sample)
     return c.word[0] | (uint64_t)c.word[1] << 32;
 }
 
+static double unit(uint32_t high, uint32_t low)
+{
+    uint64_t bits = (uint64_t)(high >> 5) << 26 | low >> 6;
+    return (double)bits * 0x1p-53;
+}
+
 double engine_uniform(uint64_t sample_key, uint32_t position)
 {
     engine_philox c = {{position, 0, 0, 0}};
     c = engine_philox4x32(c, sample_key);
-    uint64_t bits = (uint64_t)(c.word[0] >> 5) << 26 | c.word[1] >> 6;
-    return (double)bits * 0x1p-53;
+    return unit(c.word[0], c.word[1]);
+}
+
+void engine_uniform_pair(uint64_t path_key, uint32_t pair, double out[2])
+{
+    engine_philox c = {{pair, 0, 0, 0}};
+    c = engine_philox4x32(c, path_key);
+    out[0] = unit(c.word[0], c.word[1]);
+    out[1] = unit(c.word[2], c.word[3]);
 }
 
 uint64_t engine_path_key(uint64_t path_key, uint32_t token)

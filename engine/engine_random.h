@@ -27,6 +27,9 @@ uint64_t engine_sample_key(uint64_t seed, uint64_t request, uint32_t sample);
 /* In [0, 1), 53 bits: words 0 and 1 of philox({position, 0, 0, 0}, sample_key), the upper 27 and 26 bits. */
 double engine_uniform(uint64_t sample_key, uint32_t position);
 
+/* Two at once, for tokens 2 `pair` and 2 `pair` + 1: words 0, 1 and words 2, 3 of philox({pair, 0, 0, 0}, path_key). */
+void engine_uniform_pair(uint64_t path_key, uint32_t pair, double out[2]);
+
 /* The key of a path of tokens that goes on with `token`: words 0 (low) and 1 of philox({token, 1, 0, 0}, key of the path before). */
 uint64_t engine_path_key(uint64_t path_key, uint32_t token);
 

@@ -208,9 +208,16 @@ static size_t first_tokens(const engine_sampler *l, uint64_t key, candidate *hea
 {
     size_t n = 0;
     double sum = l->cumulative[l->kept - 1];
+    double pair[2] = {0};
+    uint32_t pair_of = UINT32_MAX;
     for (uint32_t i = 0; i < l->kept; i++) {
-        double u = engine_uniform(key, l->ids[i]);
-        double slow = sum / (double)l->weights[l->ids[i]];
+        uint32_t id = l->ids[i];
+        if (id / 2 != pair_of) {
+            pair_of = id / 2;
+            engine_uniform_pair(key, pair_of, pair);
+        }
+        double u = pair[id % 2];
+        double slow = sum / (double)l->weights[id];
         if (n == limit && u * slow >= heap[0].after) {
             continue;
         }
