@@ -6,7 +6,7 @@ STOP = "\n:::"  # never part of a tactic: a tactic may have lines, the end token
 NAME_OF = "\n:name:\n"  # a statement, then the theorem's name
 STATEMENT_OF = "\n:statement:\n"  # a theorem's name, then its statement
 
-PROVER_JSON = {"format": "state", "before": BEFORE, "after": AFTER, "stop": STOP}
+PROVER_JSON = {"format": "state", "before": BEFORE, "after": AFTER, "stop": STOP, "samples": 16, "max_tokens": 64}
 
 
 def tactic_prompt(state):
