@@ -208,50 +208,6 @@ static pv_status open_items(bench *b, uint32_t workers, pv_error *err)
     return PV_OK;
 }
 
-/* Where whole proofs come from, when they are asked for. */
-static pv_status open_writer(bench *b, pv_error *err)
-{
-    pv_status status = PV_OK;
-    if (strcmp(b->opt.mode, "step") == 0) {
-        return PV_OK;
-    }
-    if (b->opt.proofs[0] != '\0') {
-        status = proof_file_open(&b->proof_file, b->opt.proofs, err);
-        b->writer = status == PV_OK ? proof_file_writer(b->proof_file) : b->writer;
-        return status;
-    }
-    if (b->choice.model == NULL) {
-        return pv_fail(err, PV_E_INVALID,
-                       "--mode %s needs whole proofs: from --model DIR, or from --proofs FILE",
-                       b->opt.mode);
-    }
-    status = model_writer_new(
-        &b->model_writer, b->choice.model, &b->opt,
-        strcmp(b->opt.mode, "whole-cot") == 0 ? "prover-v2-cot" : "prover-v2-noncot", err);
-    b->writer = status == PV_OK ? model_writer_table(b->model_writer) : b->writer;
-    return status;
-}
-
-static pv_status check_mode(const options *opt, pv_error *err)
-{
-    bool step = strcmp(opt->mode, "step") == 0;
-    if (!step && strcmp(opt->mode, "whole") != 0 && strcmp(opt->mode, "whole-cot") != 0) {
-        return pv_fail(err, PV_E_INVALID, "--mode %s: the modes are step, whole and whole-cot",
-                       opt->mode);
-    }
-    if (!step && opt->proofs[0] == '\0' && !may_have_model(opt)) {
-        return pv_fail(
-            err, PV_E_INVALID,
-            "--mode %s needs whole proofs: from a model (--policy %s asks none), or from "
-            "--proofs FILE",
-            opt->mode, opt->policy);
-    }
-    if (step && opt->proofs[0] != '\0') {
-        return pv_fail(err, PV_E_INVALID, "--proofs goes with --mode whole");
-    }
-    return PV_OK;
-}
-
 static pv_status open_lean(bench *b, pv_error *err)
 {
     uint32_t workers = session_workers(&b->opt);
@@ -261,7 +217,7 @@ static pv_status open_lean(bench *b, pv_error *err)
         b->s.policy = b->choice.policy;
     }
     if (status == PV_OK) {
-        status = open_writer(b, err);
+        status = writer_choice_open(&b->writers, &b->choice, &b->opt, err);
     }
     if (status == PV_OK) {
         progress_note("prover", "starting Lean");
@@ -285,8 +241,7 @@ static void close_lean(bench *b)
         bench_item_release(&b->items[i]);
     }
     pv_free(b->items);
-    model_writer_free(b->model_writer);
-    proof_file_close(b->proof_file);
+    writer_choice_close(&b->writers);
 }
 
 static bool is_complete(const bench *b)
@@ -359,7 +314,7 @@ static pv_status check_options(const options *opt, pv_error *err)
     }
     pv_status status = budget_parse(&ignored, opt->budget, err);
     if (status == PV_OK && !opt->resume) {
-        status = check_mode(opt, err);
+        status = writer_choice_check(opt, err);
     }
     return status == PV_OK ? policy_choice_check(opt, err) : status;
 }
