@@ -12,6 +12,7 @@
 #define BENCH_H
 
 #include "effort.h"
+#include "judge_queue.h"
 #include "lean_session.h"
 #include "model_place.h"
 #include "policy_choice.h"
@@ -23,16 +24,19 @@
 
 typedef struct bench bench;
 
+enum { BENCH_JUDGED_MAX = 16 }; /* proofs that may wait for the judge beside those worked on */
+
 typedef enum bench_stage {
     BENCH_IDLE,
     BENCH_HEADER,  /* Lean elaborates the header                             */
     BENCH_OPENING, /* and the statement                                      */
     BENCH_EFFORT,  /* whole proofs, and the search                           */
-    BENCH_JUDGING, /* all holes have their proofs; a fresh Lean looks        */
+    BENCH_JUDGING, /* all holes have their proofs, which wait for the judge  */
     BENCH_ENDING,  /* the result is written; the search ends                 */
 } bench_stage;
 
 typedef struct bench_item {
+    judge_ask ask; /* first: the queue gives it back */
     bench *b;
     bench_stage stage;
     store_claim claim;
@@ -47,7 +51,9 @@ typedef struct bench_item {
     const theorem *target; /* in `opened` */
     effort effort;
     char *statement; /* as policies see it */
+    judge_text asked;
     verdict verdict;
+    uint64_t found_ms; /* when the proof that is judged was found */
 } bench_item;
 
 struct bench {
@@ -65,8 +71,9 @@ struct bench {
     char model_hash[PV_SHA256_TEXT]; /* "" without a model */
     char *environment; /* JSON, written with every result; NULL before Lean is known */
     lean_env *kept;    /* the latest header's, so that it outlives the items on it */
-    bench_item *items;
-    size_t item_count;
+    judge_queue judge;
+    bench_item *items; /* more than are worked on: proofs wait for the judge together */
+    size_t item_count, parallel;
     store_next next; /* what the store said last */
     store_counts counts;
     uint64_t started_ms, beat_ms, counted_ms, asked_ms, done_here;
@@ -92,6 +99,8 @@ bool bench_item_turn(bench_item *item);
 bool bench_item_end(bench_item *item);
 void bench_item_release(bench_item *item); /* after the session is closed */
 void bench_item_start(bench_item *item, store_claim claim);
+/* A judge_queue_take: the judge's word on an item. */
+void bench_item_judged(void *user, judge_ask *ask, const judge_answer *answer);
 
 /* bench_result.c */
 /* Writes the result and ends the claim; a failure is the run's (bench_fail). */

@@ -275,35 +275,48 @@ static bool turn_opening(bench_item *item)
 
 /* ---- judging ---- */
 
-static void on_judged(void *user, const lean_judgement *judgement, const pv_error *failure)
+static void copy_answer(verdict *v, const judge_answer *answer)
 {
-    bench_item *item = user;
+    verdict_release(v);
+    size_t count = json_array_size(answer->axioms);
+    v->axioms = pv_calloc(count + 1, sizeof *v->axioms);
+    for (size_t i = 0; i < count && v->axioms != NULL; i++) {
+        v->axioms[v->axiom_count++] =
+            pv_strdup(json_string_value(json_array_get(answer->axioms, i)));
+    }
+    v->level = answer->level;
+    v->reason = answer->reason == NULL ? NULL : pv_strdup(answer->reason);
+    v->message = answer->message == NULL ? NULL : pv_strdup(answer->message);
+    v->lean_version = answer->lean_version == NULL ? NULL : pv_strdup(answer->lean_version);
+    v->sandboxed = answer->sandboxed;
+    v->seconds = answer->seconds;
+}
+
+void bench_item_judged(void *user, judge_ask *ask, const judge_answer *answer)
+{
+    bench_item *item = (bench_item *)(void *)ask;
+    (void)user;
     item->pending = false;
-    if (failure != NULL) {
-        item->failure = *failure;
-    } else {
-        verdict_copy(&item->verdict, judgement);
+    if (answer != NULL) { /* else the run ends */
+        copy_answer(&item->verdict, answer);
     }
 }
 
+/* The proof waits for others, to be judged with them; what it found stays found. */
 static void start_judging(bench_item *item)
 {
-    pv_error err = {0};
-    const char *names[] = {item->target->name};
-    lean_judge_request request = {.header = item->src.header,
-                                  .original = item->src.body,
-                                  .candidate = pv_buf_text(&item->effort.candidate),
-                                  .names = names,
-                                  .name_count = 1,
-                                  .proofs = (const char *const *)item->effort.proofs,
-                                  .proof_count = item->effort.proof_count};
-    verdict_release(&item->verdict);
+    effort *e = &item->effort;
+    item->asked = (judge_text){.header = item->src.header,
+                               .original = item->src.body,
+                               .candidate = pv_buf_text(&e->candidate),
+                               .name = item->target->name,
+                               .proofs = (const char *const *)e->proofs,
+                               .proof_count = e->proof_count};
+    item->ask = (judge_ask){.text = &item->asked};
     item->stage = BENCH_JUDGING;
-    if (lean_judge_ask(item->b->s.judge, &request, on_judged, item, &err) != PV_OK) {
-        fail(item, &err);
-    } else {
-        item->pending = true;
-    }
+    item->pending = true;
+    item->found_ms = pv_clock_ms();
+    judge_queue_add(&item->b->judge, &item->ask);
 }
 
 static bool turn_effort(bench_item *item)
@@ -344,10 +357,6 @@ static bool turn_judging(bench_item *item)
 {
     if (item->pending) {
         return false;
-    }
-    if (item->failure.status != PV_OK) {
-        fail_run(item, &item->failure);
-        return true;
     }
     item->stage = BENCH_EFFORT;
     effort_judged(&item->effort, item->verdict.level >= LEAN_LEVEL_AUDITED,

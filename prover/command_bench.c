@@ -196,7 +196,9 @@ static pv_status open_run(bench *b, pv_error *err)
 
 static pv_status open_items(bench *b, uint32_t workers, pv_error *err)
 {
-    size_t count = b->opt.parallel > 0 ? (size_t)b->opt.parallel : workers;
+    b->parallel = b->opt.parallel > 0 ? (size_t)b->opt.parallel : workers;
+    b->judge = (judge_queue){.s = &b->s, .header = "", .on_answer = bench_item_judged, .user = b};
+    size_t count = b->parallel + BENCH_JUDGED_MAX;
     b->items = pv_calloc(count, sizeof *b->items);
     if (b->items == NULL) {
         return pv_fail(err, PV_E_NOMEM, "out of memory");
@@ -237,6 +239,7 @@ static void close_lean(bench *b)
     }
     policy_choice_close(&b->choice);
     session_close(&b->s);
+    judge_queue_release(&b->judge);
     for (size_t i = 0; i < b->item_count; i++) {
         bench_item_release(&b->items[i]);
     }

@@ -275,6 +275,7 @@ static void offer(effort *e, effort_way way)
     pv_free(fills);
     e->way = way;
     e->state = EFFORT_FOUND;
+    e->found_ms = pv_clock_ms();
     if (status != PV_OK) {
         fail(e, &err, true);
     }
@@ -438,6 +439,9 @@ void effort_judged(effort *e, bool accepted, const char *why)
         enter(e, EFFORT_PROVED);
         return;
     }
+    uint64_t waited = pv_clock_ms() - e->found_ms;
+    e->started_ms += waited;
+    e->whole.started_ms += waited;
     if (e->stage == WHOLE) { /* what counts is the judge's word on what comes after it */
         e->state = EFFORT_WORKING;
         whole_run_refused(&e->whole, why);

@@ -84,7 +84,7 @@ struct effort {
     char **parts; /* part_count proofs of the holes of what is searched */
     size_t part_count;
     unsigned refusals;
-    uint64_t started_ms, searching_ms;
+    uint64_t started_ms, found_ms; /* the time that the judge takes does not count */
 };
 
 /* Starts; whatever fails shows in the state. The theorem has been looked at (attempt_why_skip). */

@@ -99,6 +99,8 @@ enum {
       "statements above this are dropped")                                                         \
     X(FOR_GENERATE, COUNT, negatives, "--negatives", "N", "4", 0, 1000,                            \
       "failed tactics kept for each state of a proof")                                             \
+    X(FOR_GENERATE | OF_PROCESS, COUNT, judges, "--judges", "N", "1", 1, 16,                       \
+      "Lean processes that judge batches of found proofs side by side")                            \
     X(FOR_GENERATE, FLAG, no_shorten, "--no-shorten", NULL, "", 0, 0,                              \
       "keep proofs as they were found")                                                            \
     X(FOR_GENERATE, NUMBER, generate_timeout, "--timeout", "SECONDS", "20", 0.1, 1e7,              \

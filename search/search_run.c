@@ -368,6 +368,7 @@ search_state search_reject_proof(search_run *run)
         return run->state;
     }
     run->state = SEARCH_RUNNING;
+    run->start_ns += pv_clock_ns() - run->stop_ns; /* the judge's time is not the search's */
     run->fill_due = true;
     const char *spent = search_run_issue_limit(run);
     if (!search_run_any_needed(run)) {
