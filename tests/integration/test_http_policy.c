@@ -194,3 +194,27 @@ Test(http_runs, what_is_not_proved_whole_is_stepped_on)
     }
     stop(&f);
 }
+
+/* Both halves lead to states that differ in the names of hypotheses alone: the model is asked about one of them, and what it says is
+ * right in the other after renaming. */
+Test(http_runs, a_merged_state_is_proved_with_the_names_that_are_there)
+{
+    static const char script[] = "{\"when\": \"⊢ (p → q → p ∧ q) ∧\", \"say\": [\"constructor\"]}\n"
+                                 "{\"when\": \"⊢ p → q → p ∧ q\", \"say\": [\"intro a b\"]}\n"
+                                 "{\"when\": \"⊢ p ∧ q → p ∧ q\", \"say\": [\"intro ⟨x, _⟩\"]}\n"
+                                 "{\"when\": \"x : p\", \"say\": [\"exact ⟨x, ‹q›⟩\"]}\n"
+                                 "{\"when\": \"a : p\", \"say\": [\"exact ⟨a, b⟩\"]}\n";
+    static char theorem[] = "theorem both (p q : Prop) : (p → q → p ∧ q) ∧ (p ∧ q → p ∧ q)";
+    fixture f;
+    start(&f, script, "0");
+    command_result r = RUN(NULL, PROVER, "prove", theorem, "--url", f.fake.url, "--prompt", "state",
+                           "--width", "1", "--workers", "1", "--json");
+    cr_assert_eq(r.code, 0, "%s%s", pv_buf_text(&r.out), pv_buf_text(&r.err));
+    json_t *row = command_json(&r, 0);
+    cr_expect_str_eq(json_text(row, "level"), "audited");
+    cr_expect_eq(json_integer_value(json_object_get(json_object_get(row, "search"), "merged")), 1);
+    cr_expect_not_null(strstr(json_text(row, "text"), "revert "), "%s", json_text(row, "text"));
+    json_decref(row);
+    command_release(&r);
+    stop(&f);
+}
