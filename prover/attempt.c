@@ -1,6 +1,5 @@
 #include "attempt.h"
 
-#include "lean_verifier.h"
 #include "progress.h"
 #include "pv_clock.h"
 #include "pv_mem.h"
@@ -57,292 +56,247 @@ char *attempt_why_skip(const theorem *t)
     return NULL;
 }
 
-/* ---- one search ---- */
+char *attempt_statement(const source *src, const theorem *t)
+{
+    pv_buf text = {0};
+    size_t n = strlen(src->header);
+    while (n > 0 && strchr(" \t\r\n", src->header[n - 1]) != NULL) {
+        n--;
+    }
+    pv_buf_append(&text, src->header, n);
+    pv_buf_puts(&text, n > 0 ? "\n\n" : "");
+    pv_buf_append(&text, src->text + t->start, t->end - t->start);
+    return pv_buf_detach(&text);
+}
+
+/* ---- its searches ---- */
 
 typedef struct hunt {
     session *s;
-    const source *src;
     const theorem *t;
-    size_t hole;
-    lean_verifier verifier;
+    attempt *out;
     search_trace *trace;
-    search_run *run;
+    effort effort;
     uint64_t started_ms;
 } hunt;
 
-/* The declaration's text, as the policy sees it. */
-static char *statement_of(const source *src, const theorem *t)
-{
-    return pv_strndup(src->text + t->start, t->end - t->start);
-}
-
 /* The first search of a command goes to FILE, the next to FILE.2, and so on. */
-static pv_status open_trace(hunt *h, pv_error *err)
+static pv_status on_search_begins(void *user, search_trace **trace, pv_error *err)
 {
+    hunt *h = user;
     const char *path = h->s->opt->trace;
+    pv_status status = PV_OK;
     if (path[0] == '\0') {
         return PV_OK;
     }
     if (h->s->searches++ == 0) {
-        return search_trace_create(&h->trace, path, err);
+        status = search_trace_create(&h->trace, path, err);
+    } else {
+        pv_buf numbered = {0};
+        pv_buf_printf(&numbered, "%s.%u", path, h->s->searches);
+        status = search_trace_create(&h->trace, pv_buf_text(&numbered), err);
+        pv_buf_release(&numbered);
     }
-    pv_buf numbered = {0};
-    pv_buf_printf(&numbered, "%s.%u", path, h->s->searches);
-    pv_status status = search_trace_create(&h->trace, pv_buf_text(&numbered), err);
-    pv_buf_release(&numbered);
+    *trace = h->trace;
     return status;
 }
 
-static search_options search_options_of(const hunt *h, const char *statement)
-{
-    const options *opt = h->s->opt;
-    search_options out = {
-        .statement = statement,
-        .alpha = opt->alpha == 0 ? -1 : opt->alpha,
-        .width = h->s->width,
-        .window = (uint32_t)opt->window,
-        .nodes_max = opt->nodes,
-        .tokens_max = opt->tokens,
-        .lean_seconds_max = opt->lean_seconds,
-        .wall_seconds_max = opt->timeout,
-        .depth_max = (uint32_t)opt->depth,
-        .seed = opt->seed,
-        .trace = h->trace,
-    };
-    return out;
-}
-
-static pv_status start_hunt(hunt *h, pv_error *err)
-{
-    const hole *target = &h->t->holes[h->hole];
-    lean_part lean = {target->state, target->key, (const char *const *)target->goals,
-                      target->goal_count};
-    search_part part = lean_verifier_part(&lean);
-    char *statement = statement_of(h->src, h->t);
-    pv_status status = open_trace(h, err);
-    if (status == PV_OK && statement == NULL) {
-        status = pv_fail(err, PV_E_NOMEM, "out of memory");
-    }
-    if (status == PV_OK) {
-        search_outcome root = {.kind = SEARCH_OPEN, .parts = &part, .part_count = 1};
-        search_options opt = search_options_of(h, statement);
-        lean_verifier_init(&h->verifier, h->s->pool);
-        status = search_run_new(&h->run, &opt, h->s->policy, lean_verifier_table(&h->verifier),
-                                &root, err);
-    }
-    if (status != PV_OK) {
-        lean_state_unref((lean_state *)part.handle);
-    }
-    pv_free(statement);
-    return status;
-}
-
-static void show_progress(void *user)
+static void on_search_ends(void *user, const search_run *run)
 {
     hunt *h = user;
-    search_stats stats;
-    search_stats_of(h->run, &stats);
-    progress_update(h->t->name, &stats, (double)(pv_clock_ms() - h->started_ms) / 1000);
-}
-
-/* Pumps the search until it is proved or over. */
-static search_state run_hunt(hunt *h)
-{
-    search_state state = search_pump(h->run);
-    h->s->on_tick = show_progress;
-    h->s->tick_user = h;
-    while (state == SEARCH_RUNNING) {
-        if (!search_wants_pump(h->run)) {
-            session_round(h->s);
-        }
-        if (h->s->interrupted || h->verifier.failure.status != PV_OK) {
-            search_cancel(h->run);
-        }
-        state = search_pump(h->run);
+    if (h->s->opt->tree) {
+        pv_free(h->out->tree);
+        h->out->tree = tree_view(run);
     }
-    h->s->on_tick = NULL;
-    return state;
 }
 
-void attempt_add_stats(search_stats *sum, const search_stats *one)
+static void on_search_freed(void *user)
 {
-    sum->nodes += one->nodes;
-    sum->edges += one->edges;
-    sum->expansions += one->expansions;
-    sum->tactics += one->tactics;
-    sum->duplicates += one->duplicates;
-    sum->no_ops += one->no_ops;
-    sum->failed += one->failed;
-    sum->timed_out += one->timed_out;
-    sum->lost += one->lost;
-    sum->tokens += one->tokens;
-    sum->lean_seconds += one->lean_seconds;
-    sum->wall_seconds += one->wall_seconds;
-    sum->depth = one->depth > sum->depth ? one->depth : sum->depth;
-    sum->digest ^= one->digest;
-}
-
-/* Lets what is in flight come home, and frees. */
-static void end_hunt(hunt *h, attempt *out)
-{
-    if (h->run != NULL) {
-        search_stats stats;
-        search_stats_of(h->run, &stats);
-        attempt_add_stats(&out->stats, &stats);
-        search_cancel(h->run);
-        while (search_in_flight(h->run) > 0 || !lean_verifier_idle(&h->verifier)) {
-            session_round(h->s);
-            search_pump(h->run);
-        }
-        search_run_free(h->run);
-        h->run = NULL;
-    }
+    hunt *h = user;
     if (h->trace != NULL) {
-        pv_status ignored = search_trace_close(h->trace, &out->trace_error);
+        pv_status ignored = search_trace_close(h->trace, &h->out->trace_error);
         (void)ignored; /* the theorem does not depend on it; out->trace_error tells */
         h->trace = NULL;
     }
 }
 
-char *attempt_why_not(const search_run *run)
+static void show_progress(void *user)
 {
-    switch (search_state_of(run)) {
-    case SEARCH_EXHAUSTED:
-        return sentence("the search is exhausted: no tactic of the policy leads further");
-    case SEARCH_BUDGET:
-        return sentence("the budget of %s is spent", search_budget_spent(run));
-    case SEARCH_BROKEN:
-        return sentence("the search broke off: %s", search_failure(run)->msg);
-    default:
-        return sentence("the search was stopped");
+    hunt *h = user;
+    search_stats stats = {0};
+    const search_run *run = effort_search(&h->effort);
+    if (run != NULL) {
+        search_stats_of(run, &stats);
     }
+    progress_update(h->t->name, &stats, (double)(pv_clock_ms() - h->started_ms) / 1000);
 }
 
-/* ---- judging ---- */
+/* ---- the effort ---- */
 
-static pv_status ask_about(session *s, const source *src, const theorem *t, const fill_list *done,
-                           attempt *a, pv_error *err)
+static search_options search_options_of(const session *s)
 {
-    size_t count = 0;
-    source_fill *fills = fill_list_with(done, t, a->proofs, &count);
-    pv_buf candidate = {0};
-    pv_status status = fills == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory")
-                                     : source_splice(src, false, fills, count, &candidate, err);
-    const char *names[] = {t->name};
+    const options *opt = s->opt;
+    search_options out = {
+        .alpha = opt->alpha == 0 ? -1 : opt->alpha,
+        .width = s->width,
+        .window = (uint32_t)opt->window,
+        .depth_max = (uint32_t)opt->depth,
+        .seed = opt->seed,
+    };
+    return out;
+}
+
+static effort_plan plan_of(const attempt_task *task, hunt *h, const char *statement,
+                           const char *step_statement)
+{
+    const options *opt = task->s->opt;
+    effort_plan plan = {
+        .whole = {.s = task->s,
+                  .env = task->env,
+                  .src = task->src,
+                  .theorem = task->theorem,
+                  .target = task->target,
+                  .name = task->theorem->name,
+                  .statement = statement,
+                  .writer = task->writer,
+                  .samples = opt->whole_samples,
+                  .rounds = opt->whole_rounds,
+                  .repairs = opt->repair,
+                  .repair_samples = opt->repair_samples,
+                  .seed = opt->seed},
+        .step_statement = step_statement,
+        .steps = task->steps,
+        .policy = task->s->policy,
+        .how = search_options_of(task->s),
+        .limit = {opt->timeout, opt->lean_seconds, opt->nodes, opt->tokens},
+        .done = task->done,
+        .search_begins = on_search_begins,
+        .search_ends = on_search_ends,
+        .search_freed = on_search_freed,
+        .user = h,
+    };
+    return plan;
+}
+
+static pv_status judge(const attempt_task *task, effort *e, verdict *v, pv_error *err)
+{
+    const char *names[] = {task->theorem->name};
+    progress_note(task->theorem->name, "a proof was found; a fresh Lean process checks it");
+    verdict_release(v);
+    pv_status status = ask_judge(task->s, task->src, pv_buf_text(&e->candidate), names, 1,
+                                 (const char *const *)e->proofs, e->proof_count, v, err);
     if (status == PV_OK) {
-        verdict_release(&a->verdict);
-        status = ask_judge(s, src, pv_buf_text(&candidate), names, 1,
-                           (const char *const *)a->proofs, a->proof_count, &a->verdict, err);
+        bool accepted = v->level >= LEAN_LEVEL_AUDITED;
+        pv_buf why = {0};
+        pv_buf_printf(
+            &why, "the judge refused the proof (%s): %s", v->reason == NULL ? "level" : v->reason,
+            v->message == NULL ? "it compiles, but its axioms could not be audited" : v->message);
+        effort_judged(e, accepted, pv_buf_ok(&why) ? pv_buf_text(&why) : "the judge refused it");
+        pv_buf_release(&why);
     }
-    pv_buf_release(&candidate);
-    pv_free(fills);
+    return status;
+}
+
+static pv_status run_effort(const attempt_task *task, hunt *h, pv_error *err)
+{
+    effort *e = &h->effort;
+    pv_status status = PV_OK;
+    task->s->on_tick = show_progress;
+    task->s->tick_user = h;
+    while (status == PV_OK && !task->s->interrupted &&
+           (e->state == EFFORT_WORKING || e->state == EFFORT_FOUND)) {
+        if (e->state == EFFORT_FOUND) {
+            status = judge(task, e, &h->out->verdict, err);
+        } else if (!effort_turn(e)) {
+            session_round(task->s);
+        }
+    }
+    task->s->on_tick = NULL;
+    while (!effort_end(e)) {
+        session_round(task->s);
+    }
+    if (status == PV_OK && e->state == EFFORT_FAILED) {
+        h->out->why = e->is_machine ? NULL : sentence("the search broke off: %s", e->failure.msg);
+        status = e->is_machine ? pv_fail(err, e->failure.status, "%s", e->failure.msg) : PV_OK;
+    }
     return status;
 }
 
 /* ---- the attempt ---- */
 
-static pv_status take_proof(hunt *h, attempt *out, pv_error *err)
+static void take_numbers(const effort *e, attempt *out)
 {
-    pv_buf text = {0};
-    pv_status status = search_proof(h->run, &text, err);
-    while (status == PV_OK && text.len > 0 && text.data[text.len - 1] == '\n') {
-        text.data[--text.len] = '\0';
-    }
-    pv_free(out->proofs[h->hole]);
-    out->proofs[h->hole] = status == PV_OK ? pv_buf_detach(&text) : NULL;
-    pv_buf_release(&text);
-    return status;
+    out->stats = e->stats;
+    out->samples = e->whole.read;
+    out->repairs = e->whole.repairs;
+    out->kept = e->whole.kept;
+    out->way = e->way;
 }
 
-static bool is_last_hole(const hunt *h)
+static pv_status take_proofs(const attempt_task *task, effort *e, attempt *out, pv_error *err)
 {
-    return h->hole + 1 == h->t->hole_count;
-}
-
-static pv_status settle(hunt *h, const fill_list *done, attempt *out, bool *accepted, pv_error *err)
-{
-    *accepted = true;
-    pv_status status = take_proof(h, out, err);
-    if (status == PV_OK && is_last_hole(h)) {
-        progress_note(h->t->name, "a proof was found; a fresh Lean process checks it");
-        status = ask_about(h->s, h->src, h->t, done, out, err);
-        *accepted = status == PV_OK && out->verdict.level >= LEAN_LEVEL_AUDITED;
-    }
-    return status;
-}
-
-/* Searches one hole. The last hole's proof is judged with all the others; a refused proof sends the search on. */
-static pv_status fill_hole(hunt *h, const fill_list *done, attempt *out, pv_error *err)
-{
-    pv_status status = start_hunt(h, err);
-    bool accepted = false;
-    for (int refusals = 0; status == PV_OK && !accepted && refusals < ATTEMPT_REFUSALS_MAX;
-         refusals++) {
-        if (run_hunt(h) != SEARCH_PROVED) {
-            break;
-        }
-        status = settle(h, done, out, &accepted, err);
-        if (status == PV_OK && !accepted) {
-            search_reject_proof(h->run);
-        }
-    }
-    if (status == PV_OK && h->verifier.failure.status != PV_OK) {
-        status = pv_fail(err, h->verifier.failure.status, "%s", h->verifier.failure.msg);
-    }
-    if (status == PV_OK && !accepted && out->verdict.reason == NULL) {
-        out->why = attempt_why_not(h->run);
-    }
-    if (h->run != NULL && h->s->opt->tree) {
-        pv_free(out->tree);
-        out->tree = tree_view(h->run);
-    }
-    end_hunt(h, out);
-    return status;
-}
-
-static pv_status fill_holes(session *s, const source *src, const theorem *t, fill_list *done,
-                            attempt *out, pv_error *err)
-{
-    for (size_t i = 0; i < t->hole_count; i++) {
-        hunt h = {.s = s, .src = src, .t = t, .hole = i, .started_ms = pv_clock_ms()};
-        pv_status status = fill_hole(&h, done, out, err);
-        if (status != PV_OK || out->why != NULL || out->verdict.reason != NULL) {
-            return status;
-        }
-    }
     out->end = ATTEMPT_PROVED;
-    out->text = fill_declaration(src, t, out->proofs);
-    return fill_list_keep(done, t, out->proofs, err);
+    out->as_is = e->as_is;
+    out->text = fill_declaration(task->src, task->theorem, e->proofs, e->as_is);
+    return fill_list_keep(task->done, task->theorem, e->proofs, e->as_is, err);
 }
 
-pv_status attempt_theorem(session *s, const source *src, const theorem *t, fill_list *done,
-                          attempt *out, pv_error *err)
+static void take_end(effort *e, attempt *out)
+{
+    if (e->state == EFFORT_OVER) {
+        out->end = e->refused ? ATTEMPT_REFUSED : ATTEMPT_NOT_PROVED;
+        out->why = e->why;
+        e->why = NULL;
+    }
+    out->proofs = e->proofs;
+    out->proof_count = e->proof_count;
+    e->proofs = NULL;
+    e->proof_count = 0;
+}
+
+static pv_status try_holes(const attempt_task *task, attempt *out, pv_error *err)
+{
+    hunt *h = pv_calloc(1, sizeof *h);
+    char *statement = attempt_statement(task->src, task->theorem);
+    char *step_statement = pv_strndup(task->src->text + task->theorem->start,
+                                      task->theorem->end - task->theorem->start);
+    pv_status status = PV_OK;
+    if (h == NULL || statement == NULL || step_statement == NULL) {
+        status = pv_fail(err, PV_E_NOMEM, "out of memory");
+    } else {
+        *h = (hunt){.s = task->s, .t = task->theorem, .out = out, .started_ms = pv_clock_ms()};
+        effort_plan plan = plan_of(task, h, statement, step_statement);
+        effort_start(&h->effort, &plan);
+        status = run_effort(task, h, err);
+        if (status == PV_OK && h->effort.state == EFFORT_PROVED) {
+            status = take_proofs(task, &h->effort, out, err);
+        }
+        take_numbers(&h->effort, out);
+        take_end(&h->effort, out);
+        effort_release(&h->effort);
+    }
+    pv_free(h);
+    pv_free(statement);
+    pv_free(step_statement);
+    return status;
+}
+
+pv_status attempt_theorem(const attempt_task *task, attempt *out, pv_error *err)
 {
     memset(out, 0, sizeof *out);
     uint64_t start = pv_clock_ms();
     out->end = ATTEMPT_SKIPPED;
-    out->why = attempt_why_skip(t);
+    out->why = attempt_why_skip(task->theorem);
     if (out->why != NULL) {
         return PV_OK;
     }
     out->end = ATTEMPT_NOT_PROVED;
-    out->proofs = pv_calloc(t->hole_count + 1, sizeof *out->proofs);
-    if (out->proofs == NULL) {
-        return pv_fail(err, PV_E_NOMEM, "out of memory");
-    }
-    out->proof_count = t->hole_count;
-    pv_status status = fill_holes(s, src, t, done, out, err);
+    pv_status status = try_holes(task, out, err);
     out->seconds = (double)(pv_clock_ms() - start) / 1000;
-    if (s->interrupted && out->end != ATTEMPT_PROVED) {
+    if (task->s->interrupted && out->end != ATTEMPT_PROVED) {
         out->end = ATTEMPT_INTERRUPTED;
         pv_error_clear(err);
         return PV_OK;
-    }
-    if (out->end != ATTEMPT_PROVED && out->verdict.reason != NULL) {
-        out->end = ATTEMPT_REFUSED;
-        pv_free(out->why);
-        out->why = sentence("the judge refused the proof (%s): %s", out->verdict.reason,
-                            out->verdict.message == NULL ? "" : out->verdict.message);
     }
     return status;
 }

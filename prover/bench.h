@@ -3,8 +3,7 @@
  *   command_bench.c    options; a run is made or found; Lean and the policy are opened
  *   bench_settings.c   what a run's results depend on, as JSON, and back into options; what is written with every result
  *   bench_run.c        claims, turns, heartbeats, progress, until the run is over
- *   bench_item.c       one attempt's way: header, statement, search, judge, result
- *   bench_whole.c      before the search: whole proofs, judged when they compile, cut when they do not
+ *   bench_item.c       one attempt's way: header, statement, effort (effort.h), judge, result
  *   bench_result.c     the result of an attempt goes into the store
  *   bench_table.c      the results at the end
  *
@@ -12,61 +11,32 @@
 #ifndef BENCH_H
 #define BENCH_H
 
-#include "budget.h"
+#include "effort.h"
+#include "judge_queue.h"
 #include "lean_session.h"
 #include "model_place.h"
-#include "model_writer.h"
 #include "policy_choice.h"
 #include "problem.h"
-#include "proof_file.h"
-#include "quest.h"
-#include "resume.h"
 #include "store.h"
-#include "whole_tree.h"
+#include "writer_choice.h"
 
 #include <jansson.h>
 
 typedef struct bench bench;
 
+enum { BENCH_JUDGED_MAX = 16 }; /* proofs that may wait for the judge beside those worked on */
+
 typedef enum bench_stage {
     BENCH_IDLE,
     BENCH_HEADER,  /* Lean elaborates the header                             */
     BENCH_OPENING, /* and the statement                                      */
-    BENCH_WRITING, /* whole proofs come                                      */
-    BENCH_TRYING,  /* one of them is compiled, and cut                       */
-    BENCH_SEARCH,  /* one hole of a text                                     */
-    BENCH_NEXT,    /* a hole has its proof; the search of it ends            */
-    BENCH_TEXT,    /* a text is given up for the next; the search of it ends */
-    BENCH_JUDGING, /* all holes have their proofs; a fresh Lean looks        */
+    BENCH_EFFORT,  /* whole proofs, and the search                           */
+    BENCH_JUDGING, /* all holes have their proofs, which wait for the judge  */
     BENCH_ENDING,  /* the result is written; the search ends                 */
 } bench_stage;
 
-/* A text whose holes are searched: the user's, or one with the beginning of a whole proof in it. */
-typedef struct bench_text {
-    source src;
-    theorem_list opened;
-    const theorem *target; /* in `opened` */
-    size_t keep;           /* bytes of the whole proof */
-    bool tried;
-} bench_text;
-
-typedef struct bench_whole {
-    whole_tree tree;
-    uint64_t round; /* from 0 */
-    size_t node;    /* of the tree: what this round goes on from */
-    bool novel;     /* this round has led to a new node */
-    char **answers; /* this round's: count of them, NULL for none; of `wanted` */
-    size_t wanted, count, next;
-    uint64_t ticket;
-    pv_error failure;
-    resume trial;
-    bool trying, compiled; /* compiled: the judge has the trial's whole text */
-    bench_text *cuts;
-    size_t cut_count, cut_capacity;
-    uint64_t kept, read;
-} bench_whole;
-
 typedef struct bench_item {
+    judge_ask ask; /* first: the queue gives it back */
     bench *b;
     bench_stage stage;
     store_claim claim;
@@ -76,18 +46,14 @@ typedef struct bench_item {
     lean_ticket ticket;
     bool pending; /* a question to Lean is out */
     pv_error failure;
-    bench_text own;  /* the user's */
-    bench_text *now; /* what is searched: own, or one of whole.cuts */
-    bench_whole whole;
-    uint64_t searching_ms;
-    size_t hole;
-    quest search;
+    source src; /* the problem's text */
+    theorem_list opened;
+    const theorem *target; /* in `opened` */
+    effort effort;
     char *statement; /* as policies see it */
-    char **proofs;   /* of now's holes; NULL where there is none yet */
-    size_t proof_count;
-    unsigned refusals;
+    judge_text asked;
     verdict verdict;
-    search_stats stats;
+    uint64_t found_ms; /* when the proof that is judged was found */
 } bench_item;
 
 struct bench {
@@ -100,15 +66,14 @@ struct bench {
     store_member me;
     problem_list problems;
     policy_choice choice;
-    writer writer; /* of whole proofs; ops NULL: steps only */
-    proof_file *proof_file;
-    model_writer *model_writer;
+    writer_choice writers;
     model_place place;               /* of a new run's model; opt's text points into it */
     char model_hash[PV_SHA256_TEXT]; /* "" without a model */
     char *environment; /* JSON, written with every result; NULL before Lean is known */
     lean_env *kept;    /* the latest header's, so that it outlives the items on it */
-    bench_item *items;
-    size_t item_count;
+    judge_queue judge;
+    bench_item *items; /* more than are worked on: proofs wait for the judge together */
+    size_t item_count, parallel;
     store_next next; /* what the store said last */
     store_counts counts;
     uint64_t started_ms, beat_ms, counted_ms, asked_ms, done_here;
@@ -134,27 +99,8 @@ bool bench_item_turn(bench_item *item);
 bool bench_item_end(bench_item *item);
 void bench_item_release(bench_item *item); /* after the session is closed */
 void bench_item_start(bench_item *item, store_claim claim);
-
-/* For bench_whole.c: the result is written; or what is wrong with problem or machine is dealt with. */
-void bench_item_finish(bench_item *item, const char *status, const char *why);
-void bench_item_fail(bench_item *item, const pv_error *why);
-/* Searches the best text that has not had its turn. */
-void bench_item_next_text(bench_item *item);
-/* Has a text that compiles judged; `inserted` is what stands in it for the user's `sorry`. */
-void bench_item_judge(bench_item *item, const char *candidate, const char *const *inserted,
-                      size_t count);
-
-/* bench_whole.c */
-/* Asks for whole proofs. False when this attempt has none to expect: steps only. */
-bool bench_whole_start(bench_item *item);
-bool bench_whole_turn(bench_item *item);
-/* The judge has spoken on a text that compiled. */
-void bench_whole_judged(bench_item *item);
-/* The declaration with the whole proof; the caller frees. NULL: memory is short. */
-char *bench_whole_declaration(const bench_item *item);
-/* Cancels; true once nothing is out. */
-bool bench_whole_end(bench_item *item);
-void bench_whole_release(bench_item *item);
+/* A judge_queue_take: the judge's word on an item. */
+void bench_item_judged(void *user, judge_ask *ask, const judge_answer *answer);
 
 /* bench_result.c */
 /* Writes the result and ends the claim; a failure is the run's (bench_fail). */

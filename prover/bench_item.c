@@ -1,9 +1,7 @@
-/* One attempt's way. Each stage ends when its question is answered or its search is over; the next turn goes on.
+/* One attempt's way. Each stage ends when its question is answered or its effort has something to say; the next turn goes on.
  *
- *   HEADER -> OPENING -> SEARCH -> (NEXT -> SEARCH)* -> JUDGING -> ENDING
- *                          ^_____________________________/  a refused proof
- * With whole proofs WRITING and TRYING (bench_whole.c) come before SEARCH, and SEARCH -> TEXT -> SEARCH goes from one beginning of a
- * proof to the next, the user's own text last. */
+ *   HEADER -> OPENING -> EFFORT <-> JUDGING
+ *                           \___________\_____> ENDING */
 #include "attempt.h"
 #include "bench.h"
 
@@ -16,25 +14,14 @@
 
 /* ---- the end ---- */
 
-static void drop_proofs(bench_item *item)
-{
-    for (size_t i = 0; i < item->proof_count; i++) {
-        pv_free(item->proofs[i]);
-    }
-    pv_free(item->proofs);
-    item->proofs = NULL;
-    item->proof_count = 0;
-}
-
 static void forget(bench_item *item)
 {
     bench *b = item->b;
-    drop_proofs(item);
-    bench_whole_release(item);
+    effort_release(&item->effort);
     pv_free(item->statement);
-    theorem_list_release(&item->own.opened);
+    theorem_list_release(&item->opened);
     verdict_release(&item->verdict);
-    source_release(&item->own.src);
+    source_release(&item->src);
     if (item->env != NULL) {
         lean_env_unref(item->env);
     }
@@ -47,18 +34,8 @@ void bench_item_release(bench_item *item)
     forget(item);
 }
 
-static void add_search(bench_item *item)
+static void finish(bench_item *item, const char *status, const char *why)
 {
-    if (item->search.run != NULL) {
-        search_stats stats;
-        search_stats_of(item->search.run, &stats);
-        attempt_add_stats(&item->stats, &stats);
-    }
-}
-
-void bench_item_finish(bench_item *item, const char *status, const char *why)
-{
-    add_search(item);
     bench_result_write(item, status, why);
     item->stage = BENCH_ENDING;
 }
@@ -75,11 +52,11 @@ static void fail_run(bench_item *item, const pv_error *why)
 }
 
 /* What is wrong with the problem is its result; what is wrong with the machine ends the run. */
-void bench_item_fail(bench_item *item, const pv_error *why)
+static void fail(bench_item *item, const pv_error *why)
 {
     if (why->status == PV_E_INVALID || why->status == PV_E_TIMEOUT || why->status == PV_E_LOST ||
         why->status == PV_E_LIMIT || why->status == PV_E_PROTOCOL) {
-        bench_item_finish(item, "error", why->msg);
+        finish(item, "error", why->msg);
     } else {
         fail_run(item, why);
     }
@@ -94,7 +71,7 @@ static void fail_memory(bench_item *item)
 
 static bool turn_ending(bench_item *item)
 {
-    if (!quest_end(&item->search) || !bench_whole_end(item) || item->pending) {
+    if (!effort_end(&item->effort) || item->pending) {
         return false;
     }
     forget(item);
@@ -109,8 +86,7 @@ bool bench_item_end(bench_item *item)
     if (item->stage != BENCH_IDLE) {
         item->stage = BENCH_ENDING;
     }
-    bool whole = bench_whole_end(item);
-    return quest_end(&item->search) && whole;
+    return effort_end(&item->effort);
 }
 
 /* ---- header and statement ---- */
@@ -144,15 +120,15 @@ void bench_item_start(bench_item *item, store_claim claim)
     item->started_ms = pv_clock_ms();
     item->stage = BENCH_HEADER;
     pv_error err = {0};
-    if (source_of_text(&item->own.src, p->name, p->header, p->text, strlen(p->text), false, &err) !=
+    if (source_of_text(&item->src, p->name, p->header, p->text, strlen(p->text), false, &err) !=
             PV_OK ||
-        lean_env_new(item->b->s.pool, &item->env, item->own.src.header, on_header, item, &err) !=
+        lean_env_new(item->b->s.pool, &item->env, item->src.header, on_header, item, &err) !=
             PV_OK) {
-        bench_item_fail(item, &err);
+        fail(item, &err);
         return;
     }
     item->pending = true;
-    lean_judge_prepare(item->b->s.judge, item->own.src.header);
+    lean_judge_prepare(item->b->s.judge, item->src.header);
 }
 
 static void on_opened(void *user, lean_ticket t, const lean_opened *opened, const pv_error *failure)
@@ -170,7 +146,7 @@ static void on_opened(void *user, lean_ticket t, const lean_opened *opened, cons
                 wrong->start.line, wrong->start.column, wrong->text);
         return;
     }
-    pv_status status = theorem_list_copy(&item->own.opened, opened, &item->failure);
+    pv_status status = theorem_list_copy(&item->opened, opened, &item->failure);
     (void)status; /* kept in item->failure */
 }
 
@@ -198,7 +174,7 @@ static bool turn_header(bench_item *item)
         return false;
     }
     if (item->failure.status != PV_OK) {
-        bench_item_fail(item, &item->failure);
+        fail(item, &item->failure);
         return true;
     }
     if (item->b->environment == NULL && know_lean(item->b, &err) != PV_OK) {
@@ -207,21 +183,21 @@ static bool turn_header(bench_item *item)
     }
     keep_env(item->b, item->env);
     item->stage = BENCH_OPENING;
-    if (lean_open(item->env, item->own.src.body, &item->ticket, on_opened, item, &err) != PV_OK) {
-        bench_item_fail(item, &err);
+    if (lean_open(item->env, item->src.body, &item->ticket, on_opened, item, &err) != PV_OK) {
+        fail(item, &err);
     } else {
         item->pending = true;
     }
     return true;
 }
 
-/* ---- search ---- */
+/* ---- the effort ---- */
 
 static const theorem *find_target(const bench_item *item)
 {
     size_t place = 0;
-    for (size_t i = 0; i < item->own.opened.count; i++) {
-        const theorem *t = &item->own.opened.items[i];
+    for (size_t i = 0; i < item->opened.count; i++) {
+        const theorem *t = &item->opened.items[i];
         if (t->hole_count > 0 && place++ == item->problem->target) {
             return t;
         }
@@ -229,98 +205,48 @@ static const theorem *find_target(const bench_item *item)
     return NULL;
 }
 
-/* The header and the declaration: what a prompt for a whole proof begins with. */
-static char *make_statement(const bench_item *item)
+static effort_plan plan_of(bench_item *item)
 {
-    pv_buf text = {0};
-    const char *header = item->own.src.header;
-    size_t n = strlen(header);
-    while (n > 0 && strchr(" \t\r\n", header[n - 1]) != NULL) {
-        n--;
-    }
-    pv_buf_append(&text, header, n);
-    pv_buf_puts(&text, n > 0 ? "\n\n" : "");
-    pv_buf_append(&text, item->own.src.text + item->own.target->start,
-                  item->own.target->end - item->own.target->start);
-    return pv_buf_detach(&text);
+    bench *b = item->b;
+    const options *opt = &b->opt;
+    effort_plan plan = {
+        .whole = {.s = &b->s,
+                  .env = item->env,
+                  .src = &item->src,
+                  .theorem = item->target,
+                  .target = item->problem->target,
+                  .name = item->problem->name,
+                  .statement = item->statement,
+                  .writer = b->writers.table,
+                  .samples = opt->whole_samples,
+                  .rounds = opt->whole_rounds,
+                  .repairs = opt->repair,
+                  .repair_samples = opt->repair_samples,
+                  .first = item->claim.pass,
+                  .seed = item->seed},
+        .steps = b->writers.steps,
+        .policy = b->choice.policy,
+        .how = {.alpha = opt->alpha == 0 ? -1 : opt->alpha,
+                .width = policy_choice_width(&b->choice, opt->width_given, opt->width),
+                .window = (uint32_t)opt->window,
+                .depth_max = (uint32_t)opt->depth,
+                .seed = item->seed},
+        .limit = b->limit,
+        .chunk = QUEST_CHUNK,
+    };
+    return plan;
 }
 
-/* A part of what is left of the budget: the texts that are still to come want theirs, too. False: nothing is left. */
-static bool share_budget(const bench_item *item, search_options *how)
+static void start_effort(bench_item *item)
 {
-    const budget *limit = &item->b->limit;
-    const search_stats *spent = &item->stats;
-    size_t texts = !item->own.tried; /* and this one, which counts as tried */
-    for (size_t i = 0; i < item->whole.cut_count; i++) {
-        texts += !item->whole.cuts[i].tried;
-    }
-    double part = 1 / (double)(texts + 1);
-    double elapsed = item->whole.read > 0 || item->hole > 0
-                         ? (double)(pv_clock_ms() - item->searching_ms) / 1000
-                         : 0;
-    budget left = {(limit->wall_seconds - elapsed) * part,
-                   (limit->lean_seconds - spent->lean_seconds) * part, 0, 0};
-    if (limit->nodes > spent->nodes) {
-        left.nodes = (uint64_t)((double)(limit->nodes - spent->nodes) * part + 0.999);
-    }
-    if (limit->tokens > spent->tokens) {
-        left.tokens = (uint64_t)((double)(limit->tokens - spent->tokens) * part + 0.999);
-    }
-    bool any = (limit->wall_seconds <= 0 || left.wall_seconds > 0) &&
-               (limit->lean_seconds <= 0 || left.lean_seconds > 0) &&
-               (limit->nodes == 0 || left.nodes > 0) && (limit->tokens == 0 || left.tokens > 0);
-    left.wall_seconds = limit->wall_seconds > 0 ? left.wall_seconds : 0;
-    left.lean_seconds = limit->lean_seconds > 0 ? left.lean_seconds : 0;
-    budget_apply(&left, how);
-    return any;
-}
-
-static void start_search(bench_item *item)
-{
-    const options *opt = &item->b->opt;
-    pv_error err = {0};
-    search_options how = {.statement = item->statement,
-                          .alpha = opt->alpha == 0 ? -1 : opt->alpha,
-                          .width =
-                              policy_choice_width(&item->b->choice, opt->width_given, opt->width),
-                          .window = (uint32_t)opt->window,
-                          .depth_max = (uint32_t)opt->depth,
-                          .seed = item->seed};
-    item->stage = BENCH_SEARCH;
-    if (!share_budget(item, &how)) {
-        bench_item_finish(item, "not proved", "the budget is spent");
-    } else if (quest_start(&item->search, &item->b->s, item->b->choice.policy, &how,
-                           &item->now->target->holes[item->hole], NULL, 0, &err) != PV_OK) {
-        bench_item_fail(item, &err);
-    }
-}
-
-/* The text that keeps most of a whole proof; the user's own after all others. */
-static bench_text *best_text(bench_item *item)
-{
-    bench_text *best = NULL;
-    for (size_t i = 0; i < item->whole.cut_count; i++) {
-        bench_text *cut = &item->whole.cuts[i];
-        if (!cut->tried && (best == NULL || cut->keep > best->keep)) {
-            best = cut;
-        }
-    }
-    return best != NULL ? best : item->own.tried ? NULL : &item->own;
-}
-
-void bench_item_next_text(bench_item *item)
-{
-    drop_proofs(item);
-    item->now = best_text(item);
-    item->now->tried = true;
-    item->hole = 0;
-    item->proofs = pv_calloc(item->now->target->hole_count + 1, sizeof *item->proofs);
-    if (item->proofs == NULL) {
+    item->statement = attempt_statement(&item->src, item->target);
+    if (item->statement == NULL) {
         fail_memory(item);
         return;
     }
-    item->proof_count = item->now->target->hole_count;
-    start_search(item);
+    effort_plan plan = plan_of(item);
+    item->stage = BENCH_EFFORT;
+    effort_start(&item->effort, &plan);
 }
 
 static bool turn_opening(bench_item *item)
@@ -329,110 +255,96 @@ static bool turn_opening(bench_item *item)
         return false;
     }
     if (item->failure.status != PV_OK) {
-        bench_item_fail(item, &item->failure);
+        fail(item, &item->failure);
         return true;
     }
-    item->own.target = find_target(item);
-    if (item->own.target == NULL) {
-        bench_item_finish(item, "skipped", "Lean finds no declaration with a `sorry` here");
+    item->target = find_target(item);
+    if (item->target == NULL) {
+        finish(item, "skipped", "Lean finds no declaration with a `sorry` here");
         return true;
     }
-    char *why = attempt_why_skip(item->own.target);
+    char *why = attempt_why_skip(item->target);
     if (why != NULL) {
-        bench_item_finish(item, "skipped", why);
+        finish(item, "skipped", why);
         pv_free(why);
         return true;
     }
-    item->searching_ms = pv_clock_ms();
-    item->statement = make_statement(item);
-    if (item->statement == NULL) {
-        fail_memory(item);
-    } else if (!bench_whole_start(item)) {
-        bench_item_next_text(item);
-    }
-    return true;
-}
-
-static bool take_proof(bench_item *item)
-{
-    pv_buf text = {0};
-    pv_error err = {0};
-    pv_status status = search_proof(item->search.run, &text, &err);
-    pv_free(item->proofs[item->hole]);
-    item->proofs[item->hole] = status == PV_OK ? pv_buf_detach(&text) : NULL;
-    pv_buf_release(&text);
-    if (status != PV_OK || item->proofs[item->hole] == NULL) {
-        fail_memory(item);
-        return false;
-    }
+    start_effort(item);
     return true;
 }
 
 /* ---- judging ---- */
 
-static void on_judged(void *user, const lean_judgement *judgement, const pv_error *failure)
+static void copy_answer(verdict *v, const judge_answer *answer)
 {
-    bench_item *item = user;
+    verdict_release(v);
+    size_t count = json_array_size(answer->axioms);
+    v->axioms = pv_calloc(count + 1, sizeof *v->axioms);
+    for (size_t i = 0; i < count && v->axioms != NULL; i++) {
+        v->axioms[v->axiom_count++] =
+            pv_strdup(json_string_value(json_array_get(answer->axioms, i)));
+    }
+    v->level = answer->level;
+    v->reason = answer->reason == NULL ? NULL : pv_strdup(answer->reason);
+    v->message = answer->message == NULL ? NULL : pv_strdup(answer->message);
+    v->lean_version = answer->lean_version == NULL ? NULL : pv_strdup(answer->lean_version);
+    v->sandboxed = answer->sandboxed;
+    v->seconds = answer->seconds;
+}
+
+void bench_item_judged(void *user, judge_ask *ask, const judge_answer *answer)
+{
+    bench_item *item = (bench_item *)(void *)ask;
+    (void)user;
     item->pending = false;
-    if (failure != NULL) {
-        item->failure = *failure;
-    } else {
-        verdict_copy(&item->verdict, judgement);
+    if (answer != NULL) { /* else the run ends */
+        copy_answer(&item->verdict, answer);
     }
 }
 
-void bench_item_judge(bench_item *item, const char *candidate, const char *const *inserted,
-                      size_t count)
-{
-    pv_error err = {0};
-    const char *names[] = {item->own.target->name};
-    lean_judge_request request = {.header = item->own.src.header,
-                                  .original = item->own.src.body,
-                                  .candidate = candidate,
-                                  .names = names,
-                                  .name_count = 1,
-                                  .proofs = inserted,
-                                  .proof_count = count};
-    verdict_release(&item->verdict);
-    item->stage = BENCH_JUDGING;
-    if (lean_judge_ask(item->b->s.judge, &request, on_judged, item, &err) != PV_OK) {
-        bench_item_fail(item, &err);
-    } else {
-        item->pending = true;
-    }
-}
-
-/* What stands in the candidate for the user's one hole: the kept beginning and the search's proofs. */
-static char *inserted_in(const bench_item *item, const pv_buf *candidate)
-{
-    const hole *own = &item->own.target->holes[0];
-    size_t behind = item->own.src.length - own->end;
-    return pv_strndup(candidate->data + own->start, candidate->len - behind - own->start);
-}
-
+/* The proof waits for others, to be judged with them; what it found stays found. */
 static void start_judging(bench_item *item)
 {
-    fill_list none = {0};
-    pv_error err = {0};
-    size_t count = 0;
-    const bench_text *now = item->now;
-    source_fill *fills = fill_list_with(&none, now->target, item->proofs, &count);
-    pv_buf candidate = {0};
-    char *inserted = NULL;
-    if (fills != NULL && source_splice(&now->src, false, fills, count, &candidate, &err) == PV_OK) {
-        inserted = now == &item->own ? NULL : inserted_in(item, &candidate);
+    effort *e = &item->effort;
+    item->asked = (judge_text){.header = item->src.header,
+                               .original = item->src.body,
+                               .candidate = pv_buf_text(&e->candidate),
+                               .name = item->target->name,
+                               .proofs = (const char *const *)e->proofs,
+                               .proof_count = e->proof_count};
+    item->ask = (judge_ask){.text = &item->asked};
+    item->stage = BENCH_JUDGING;
+    item->pending = true;
+    item->found_ms = pv_clock_ms();
+    judge_queue_add(&item->b->judge, &item->ask);
+}
+
+static bool turn_effort(bench_item *item)
+{
+    effort *e = &item->effort;
+    switch (e->state) {
+    case EFFORT_WORKING:
+        return effort_turn(e);
+    case EFFORT_FOUND:
+        start_judging(item);
+        break;
+    case EFFORT_PROVED:
+        finish(item, "proved", NULL);
+        break;
+    case EFFORT_OVER:
+        finish(item, e->refused ? "refused" : "not proved", e->why);
+        break;
+    case EFFORT_FAILED:
+        if (e->is_machine) {
+            fail_run(item, &e->failure);
+        } else {
+            fail(item, &e->failure);
+        }
+        break;
+    case EFFORT_STOPPED: /* the run ends, and the attempt goes back */
+        return false;
     }
-    if (fills == NULL || err.status != PV_OK || (now != &item->own && inserted == NULL)) {
-        fail_memory(item);
-    } else if (inserted != NULL) {
-        bench_item_judge(item, pv_buf_text(&candidate), (const char *const *)&inserted, 1);
-    } else {
-        bench_item_judge(item, pv_buf_text(&candidate), (const char *const *)item->proofs,
-                         item->proof_count);
-    }
-    pv_free(inserted);
-    pv_buf_release(&candidate);
-    pv_free(fills);
+    return true;
 }
 
 /* A judge that can only compile (a Lean server other than ours) accepts without an audit: that is no proof yet. */
@@ -441,104 +353,14 @@ static const char *why_refused(const verdict *v)
     return v->message != NULL ? v->message : "it compiles, but its axioms could not be audited";
 }
 
-/* The search of this text is over without a proof. */
-static void give_up_text(bench_item *item)
-{
-    char *why = attempt_why_not(item->search.run);
-    bool refused = item->verdict.reason != NULL;
-    if (best_text(item) != NULL) {
-        add_search(item);
-        item->stage = BENCH_TEXT;
-    } else {
-        bench_item_finish(item, refused ? "refused" : "not proved",
-                          refused       ? why_refused(&item->verdict)
-                          : why == NULL ? ""
-                                        : why);
-    }
-    pv_free(why);
-}
-
-static void settle_search(bench_item *item, search_state state)
-{
-    if (state == SEARCH_PROVED) {
-        if (!take_proof(item)) {
-            return;
-        }
-        if (item->hole + 1 < item->now->target->hole_count) {
-            add_search(item);
-            item->stage = BENCH_NEXT;
-        } else {
-            start_judging(item);
-        }
-    } else if (item->search.verifier.failure.status != PV_OK) {
-        fail_run(item, &item->search.verifier.failure);
-    } else if (state == SEARCH_BROKEN) {
-        bench_item_fail(item, search_failure(item->search.run));
-    } else if (state != SEARCH_CANCELLED) {
-        give_up_text(item);
-    }
-}
-
-static bool turn_search(bench_item *item)
-{
-    if (!quest_ready(&item->search)) {
-        return false;
-    }
-    search_state state = quest_pump(&item->search);
-    if (state != SEARCH_RUNNING) {
-        settle_search(item, state);
-    }
-    return state != SEARCH_CANCELLED;
-}
-
-static bool turn_next(bench_item *item)
-{
-    if (!quest_end(&item->search)) {
-        return false;
-    }
-    item->hole++;
-    start_search(item);
-    return true;
-}
-
-static bool turn_text(bench_item *item)
-{
-    if (!quest_end(&item->search)) {
-        return false;
-    }
-    bench_item_next_text(item);
-    return true;
-}
-
-/* The judge refused what the search of `now` found. */
-static void go_on(bench_item *item)
-{
-    if (++item->refusals < ATTEMPT_REFUSALS_MAX) {
-        search_reject_proof(item->search.run);
-        item->stage = BENCH_SEARCH;
-    } else if (best_text(item) != NULL) {
-        item->refusals = 0;
-        add_search(item);
-        item->stage = BENCH_TEXT;
-    } else {
-        bench_item_finish(item, "refused", why_refused(&item->verdict));
-    }
-}
-
 static bool turn_judging(bench_item *item)
 {
     if (item->pending) {
         return false;
     }
-    if (item->failure.status != PV_OK) {
-        fail_run(item, &item->failure);
-    } else if (item->verdict.level >= LEAN_LEVEL_AUDITED) {
-        bench_item_finish(item, "proved", NULL);
-    } else if (item->whole.compiled) {
-        bench_whole_judged(item);
-    } else {
-        go_on(item);
-    }
+    item->stage = BENCH_EFFORT;
+    effort_judged(&item->effort, item->verdict.level >= LEAN_LEVEL_AUDITED,
+                  why_refused(&item->verdict));
     return true;
 }
 
@@ -549,15 +371,8 @@ bool bench_item_turn(bench_item *item)
         return turn_header(item);
     case BENCH_OPENING:
         return turn_opening(item);
-    case BENCH_SEARCH:
-        return turn_search(item);
-    case BENCH_WRITING:
-    case BENCH_TRYING:
-        return bench_whole_turn(item);
-    case BENCH_NEXT:
-        return turn_next(item);
-    case BENCH_TEXT:
-        return turn_text(item);
+    case BENCH_EFFORT:
+        return turn_effort(item);
     case BENCH_JUDGING:
         return turn_judging(item);
     case BENCH_ENDING:

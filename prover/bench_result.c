@@ -1,5 +1,4 @@
 #include "bench.h"
-#include "fills.h"
 
 #include "pv_clock.h"
 #include "pv_log.h"
@@ -18,20 +17,6 @@ static char *axioms_json(const verdict *v)
     char *text = json_dumps(axioms, JSON_COMPACT);
     json_decref(axioms);
     return text;
-}
-
-static char *declaration_of(const bench_item *item)
-{
-    return item->whole.compiled
-               ? bench_whole_declaration(item)
-               : fill_declaration(&item->now->src, item->now->target, item->proofs);
-}
-
-static const char *way_of(const bench_item *item)
-{
-    return item->whole.compiled                           ? "whole"
-           : item->now != NULL && item->now != &item->own ? "cut"
-                                                          : "step";
 }
 
 static void keep_result(bench_item *item, const store_result *result)
@@ -55,9 +40,10 @@ static void keep_result(bench_item *item, const store_result *result)
 void bench_result_write(bench_item *item, const char *status, const char *why)
 {
     bench *b = item->b;
+    const effort *e = &item->effort;
     bool proved = strcmp(status, "proved") == 0;
     char *axioms = proved ? axioms_json(&item->verdict) : NULL;
-    char *text = proved ? declaration_of(item) : NULL;
+    char *text = proved ? fill_declaration(&item->src, item->target, e->proofs, e->as_is) : NULL;
     store_result result = {.claim = item->claim,
                            .status = status,
                            .why = why,
@@ -68,12 +54,12 @@ void bench_result_write(bench_item *item, const char *status, const char *why)
                            .text_hash = item->problem->text_hash,
                            .header_hash = item->problem->header_hash,
                            .seed = item->seed,
-                           .stats = item->stats,
+                           .stats = e->stats,
                            .seconds = (double)(pv_clock_ms() - item->started_ms) / 1000,
                            .judge_seconds = item->verdict.seconds,
-                           .way = way_of(item),
-                           .samples = item->whole.read,
-                           .kept = item->whole.kept};
+                           .way = effort_way_name(e->way),
+                           .samples = e->whole.read,
+                           .kept = e->whole.kept};
     if (proved && (text == NULL || axioms == NULL)) {
         pv_error err = {0};
         pv_fail(&err, PV_E_NOMEM, "out of memory");

@@ -7,7 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BEAT_MS = 5000, COUNT_MS = 2000, ASK_MS = 500 };
+enum {
+    BEAT_MS = 5000,
+    COUNT_MS = 2000,
+    ASK_MS = 500,
+    JUDGED_TOGETHER = 8,
+    JUDGED_AFTER_MS = 30000
+};
 
 void bench_fail(bench *b, const pv_error *err)
 {
@@ -38,6 +44,16 @@ static bool is_idle(const bench *b)
 
 /* ---- claims ---- */
 
+/* How many are worked on, and not only waited for. */
+static size_t working(const bench *b)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->item_count; i++) {
+        n += b->items[i].stage != BENCH_IDLE && b->items[i].stage != BENCH_JUDGING;
+    }
+    return n;
+}
+
 /* Gives work to whoever has none. Where the others have all that is left, it asks again a little later: one of them may end. */
 static bool claim(bench *b)
 {
@@ -46,7 +62,8 @@ static bool claim(bench *b)
         (b->next == STORE_WAIT && !due(&b->asked_ms, ASK_MS))) {
         return false;
     }
-    for (size_t i = 0; i < b->item_count && b->failure.status == PV_OK; i++) {
+    size_t busy = working(b);
+    for (size_t i = 0; i < b->item_count && busy < b->parallel && b->failure.status == PV_OK; i++) {
         if (b->items[i].stage != BENCH_IDLE) {
             continue;
         }
@@ -56,6 +73,7 @@ static bool claim(bench *b)
             bench_fail(b, &err);
         } else if (b->next == STORE_CLAIMED) {
             bench_item_start(&b->items[i], got);
+            busy++;
             moved = true;
         } else {
             break;
@@ -80,7 +98,7 @@ static void put_left(const bench *b, pv_buf *line)
 {
     uint64_t left = b->counts.attempts - b->counts.done;
     const budget *limit = &b->limit;
-    double seconds = limit->wall_seconds * (double)left / (double)b->item_count;
+    double seconds = limit->wall_seconds * (double)left / (double)b->parallel;
     pv_buf_printf(line, "%llu attempts left", (unsigned long long)left);
     if (limit->wall_seconds > 0) {
         pv_buf_printf(line, ", at most %.1f h", seconds / 3600);
@@ -136,13 +154,31 @@ static void look(bench *b)
 
 /* ---- the loop ---- */
 
+/* A fresh Lean process costs seconds, so proofs wait for each other: until they are several, or have waited long, or there is nothing
+ * else to do. */
+static bool turn_judge(bench *b)
+{
+    uint64_t now = pv_clock_ms();
+    bool all = b->judge.count >= JUDGED_TOGETHER || working(b) == 0;
+    for (size_t i = 0; i < b->item_count && !all; i++) {
+        const bench_item *item = &b->items[i];
+        all = item->stage == BENCH_JUDGING && item->pending &&
+              now - item->found_ms >= JUDGED_AFTER_MS;
+    }
+    bool moved = judge_queue_turn(&b->judge, all);
+    if (b->judge.failure.status != PV_OK) {
+        bench_fail(b, &b->judge.failure);
+    }
+    return moved;
+}
+
 static bool all_turn(bench *b)
 {
     bool moved = claim(b);
     for (size_t i = 0; i < b->item_count; i++) {
         moved = bench_item_turn(&b->items[i]) || moved;
     }
-    return moved;
+    return turn_judge(b) || moved;
 }
 
 static bool is_over(const bench *b)

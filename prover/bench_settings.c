@@ -10,29 +10,12 @@
 /* The settings that are no options. */
 static const char MODEL_HASH[] = "model_sha256", GIVEN[] = "given";
 
-/* Options that do not change what a search finds, or that the run's problems say already. */
-static bool is_of_the_process(const char *flag)
-{
-    static const char *const flags[] = {
-        "--lean-project", "--community-repl", "--npm-lean", "--no-sandbox", "--header",
-        "--store",        "--resume",         "--split",    "--filter",     "--parallel",
-        "--shard",        "--minutes",        "--workers",  "--device",     "--kv-memory",
-        "--threads",      "--memory",         "--json",     "--verbose",    "--url",
-        "--key-env",      "--in-flight",      "--rate",     "--retries",    "--server-timeout",
-        "--ca-file"};
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        if (strcmp(flags[i], flag) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* A value, and whether it was given: where it was not, a model may have its own idea of it. */
-static void put_setting(void *user, const char *flag, const char *value, bool given)
+static void put_setting(void *user, const char *flag, const char *value, bool given,
+                        bool of_process)
 {
     json_t *settings = user;
-    if (!is_of_the_process(flag)) {
+    if (!of_process) { /* what decides results, but the problems, which the run has */
         json_object_set_new(settings, flag, json_string(value));
         if (given) {
             json_array_append_new(json_object_get(settings, GIVEN), json_string(flag));
@@ -93,9 +76,10 @@ typedef struct comparison {
     pv_status status;
 } comparison;
 
-static void compare(void *user, const char *flag, const char *value, bool given)
+static void compare(void *user, const char *flag, const char *value, bool given, bool of_process)
 {
     comparison *c = user;
+    (void)of_process; /* the run has no value for it */
     const char *theirs = json_string_value(json_object_get(c->settings, flag));
     bool moved = strcmp(flag, "--model") == 0; /* another path; the weights are compared later */
     if (c->status == PV_OK && theirs != NULL && !moved && given && strcmp(value, theirs) != 0) {

@@ -196,7 +196,9 @@ static pv_status open_run(bench *b, pv_error *err)
 
 static pv_status open_items(bench *b, uint32_t workers, pv_error *err)
 {
-    size_t count = b->opt.parallel > 0 ? (size_t)b->opt.parallel : workers;
+    b->parallel = b->opt.parallel > 0 ? (size_t)b->opt.parallel : workers;
+    b->judge = (judge_queue){.s = &b->s, .header = "", .on_answer = bench_item_judged, .user = b};
+    size_t count = b->parallel + BENCH_JUDGED_MAX;
     b->items = pv_calloc(count, sizeof *b->items);
     if (b->items == NULL) {
         return pv_fail(err, PV_E_NOMEM, "out of memory");
@@ -204,50 +206,6 @@ static pv_status open_items(bench *b, uint32_t workers, pv_error *err)
     b->item_count = count;
     for (size_t i = 0; i < count; i++) {
         b->items[i].b = b;
-    }
-    return PV_OK;
-}
-
-/* Where whole proofs come from, when they are asked for. */
-static pv_status open_writer(bench *b, pv_error *err)
-{
-    pv_status status = PV_OK;
-    if (strcmp(b->opt.mode, "step") == 0) {
-        return PV_OK;
-    }
-    if (b->opt.proofs[0] != '\0') {
-        status = proof_file_open(&b->proof_file, b->opt.proofs, err);
-        b->writer = status == PV_OK ? proof_file_writer(b->proof_file) : b->writer;
-        return status;
-    }
-    if (b->choice.model == NULL) {
-        return pv_fail(err, PV_E_INVALID,
-                       "--mode %s needs whole proofs: from --model DIR, or from --proofs FILE",
-                       b->opt.mode);
-    }
-    status = model_writer_new(
-        &b->model_writer, b->choice.model, &b->opt,
-        strcmp(b->opt.mode, "whole-cot") == 0 ? "prover-v2-cot" : "prover-v2-noncot", err);
-    b->writer = status == PV_OK ? model_writer_table(b->model_writer) : b->writer;
-    return status;
-}
-
-static pv_status check_mode(const options *opt, pv_error *err)
-{
-    bool step = strcmp(opt->mode, "step") == 0;
-    if (!step && strcmp(opt->mode, "whole") != 0 && strcmp(opt->mode, "whole-cot") != 0) {
-        return pv_fail(err, PV_E_INVALID, "--mode %s: the modes are step, whole and whole-cot",
-                       opt->mode);
-    }
-    if (!step && opt->proofs[0] == '\0' && !may_have_model(opt)) {
-        return pv_fail(
-            err, PV_E_INVALID,
-            "--mode %s needs whole proofs: from a model (--policy %s asks none), or from "
-            "--proofs FILE",
-            opt->mode, opt->policy);
-    }
-    if (step && opt->proofs[0] != '\0') {
-        return pv_fail(err, PV_E_INVALID, "--proofs goes with --mode whole");
     }
     return PV_OK;
 }
@@ -261,7 +219,7 @@ static pv_status open_lean(bench *b, pv_error *err)
         b->s.policy = b->choice.policy;
     }
     if (status == PV_OK) {
-        status = open_writer(b, err);
+        status = writer_choice_open(&b->writers, &b->choice, &b->opt, err);
     }
     if (status == PV_OK) {
         progress_note("prover", "starting Lean");
@@ -281,12 +239,12 @@ static void close_lean(bench *b)
     }
     policy_choice_close(&b->choice);
     session_close(&b->s);
+    judge_queue_release(&b->judge);
     for (size_t i = 0; i < b->item_count; i++) {
         bench_item_release(&b->items[i]);
     }
     pv_free(b->items);
-    model_writer_free(b->model_writer);
-    proof_file_close(b->proof_file);
+    writer_choice_close(&b->writers);
 }
 
 static bool is_complete(const bench *b)
@@ -359,7 +317,7 @@ static pv_status check_options(const options *opt, pv_error *err)
     }
     pv_status status = budget_parse(&ignored, opt->budget, err);
     if (status == PV_OK && !opt->resume) {
-        status = check_mode(opt, err);
+        status = writer_choice_check(opt, err);
     }
     return status == PV_OK ? policy_choice_check(opt, err) : status;
 }

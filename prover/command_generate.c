@@ -92,7 +92,7 @@ static pv_status open_lean(generator *g, pv_error *err)
     progress_note("prover", "starting Lean");
     pv_status status = session_start_pool(&g->s, workers, err);
     if (status == PV_OK && !g->opt->list) {
-        status = session_start_judge(&g->s, false, err);
+        status = session_start_judges(&g->s, (uint32_t)g->s.opt->judges, false, err);
     }
     return status == PV_OK ? ask_header(&g->s, &src, &g->env, err) : status;
 }

@@ -4,6 +4,7 @@
 #include "policy_choice.h"
 #include "progress.h"
 #include "report.h"
+#include "writer_choice.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,14 +24,14 @@ static void count_end(tally *sum, attempt_end end)
     }
 }
 
-static pv_status prove_one(session *s, const source *src, const theorem *t, fill_list *done,
-                           tally *sum, pv_error *err)
+static pv_status prove_one(const attempt_task *task, tally *sum, pv_error *err)
 {
     attempt a;
-    pv_status status = attempt_theorem(s, src, t, done, &a, err);
-    report_context context = {s, src, s->policy.ops->name, lean_pool_lean_version(s->pool)};
+    pv_status status = attempt_theorem(task, &a, err);
+    report_context context = {task->s, task->src, task->s->policy.ops->name,
+                              lean_pool_lean_version(task->s->pool)};
     pv_error report_error = {0};
-    pv_status written = report_attempt(&context, t, &a, &report_error);
+    pv_status written = report_attempt(&context, task->theorem, &a, &report_error);
     count_end(sum, a.end);
     if (status == PV_OK && written != PV_OK) {
         status = pv_fail(err, written, "%s", report_error.msg);
@@ -42,15 +43,20 @@ static pv_status prove_one(session *s, const source *src, const theorem *t, fill
     return status;
 }
 
-static pv_status prove_all(session *s, const source *src, const theorem_list *list, tally *sum,
+/* `common`: the task without its theorem. */
+static pv_status prove_all(const attempt_task *common, const theorem_list *list, tally *sum,
                            pv_error *err)
 {
     fill_list done = {0};
+    attempt_task task = *common;
     pv_status status = PV_OK;
-    for (size_t i = 0; i < list->count && status == PV_OK && !s->interrupted; i++) {
-        if (list->items[i].hole_count > 0 || list->count == 1) {
-            status = prove_one(s, src, &list->items[i], &done, sum, err);
+    task.done = &done;
+    for (size_t i = 0; i < list->count && status == PV_OK && !task.s->interrupted; i++) {
+        task.theorem = &list->items[i];
+        if (task.theorem->hole_count > 0 || list->count == 1) {
+            status = prove_one(&task, sum, err);
         }
+        task.target += task.theorem->hole_count > 0;
     }
     fill_list_release(&done);
     return status;
@@ -100,11 +106,15 @@ static exit_code prove_source(const options *opt, const source *src)
     theorem_list list = {0};
     tally sum = {0};
     policy_choice choice = {0};
+    writer_choice writers = {0};
     pv_status status = session_open(&s, opt, &err);
     if (status == PV_OK) {
         status = policy_choice_open(&choice, &s.loop, opt, src->header, &err);
         s.policy = choice.policy;
         s.width = policy_choice_width(&choice, opt->width_given, opt->width);
+    }
+    if (status == PV_OK) {
+        status = writer_choice_open(&writers, &choice, opt, &err);
     }
     if (status == PV_OK) {
         status = open_text(&s, src, &env, &list, &err);
@@ -113,7 +123,9 @@ static exit_code prove_source(const options *opt, const source *src)
         status = check_list(src, &list, &err);
     }
     if (status == PV_OK) {
-        status = prove_all(&s, src, &list, &sum, &err);
+        attempt_task common = {
+            .s = &s, .env = env, .src = src, .writer = writers.table, .steps = writers.steps};
+        status = prove_all(&common, &list, &sum, &err);
     }
     theorem_list_release(&list);
     if (env != NULL) {
@@ -122,6 +134,7 @@ static exit_code prove_source(const options *opt, const source *src)
     bool interrupted = s.interrupted;
     policy_choice_close(&choice);
     session_close(&s);
+    writer_choice_close(&writers);
     progress_clear();
     if (interrupted) {
         fprintf(stderr, "prover: interrupted; %zu proved so far\n", sum.proved);
@@ -142,7 +155,7 @@ exit_code command_prove(const options *opt)
                 "prove takes one argument: a statement, FILE.lean, or - for standard input");
         return complain(&err);
     }
-    if (policy_choice_check(opt, &err) != PV_OK) {
+    if (writer_choice_check(opt, &err) != PV_OK || policy_choice_check(opt, &err) != PV_OK) {
         return complain(&err);
     }
     source src;

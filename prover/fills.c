@@ -13,9 +13,9 @@ void fill_list_release(fill_list *list)
     memset(list, 0, sizeof *list);
 }
 
-static source_fill fill_of(const hole *h, const char *proof)
+static source_fill fill_of(const hole *h, const char *proof, bool as_is)
 {
-    source_fill fill = {h->start, h->end, h->term, proof};
+    source_fill fill = {h->start, h->end, h->term, proof, as_is};
     return fill;
 }
 
@@ -29,7 +29,8 @@ static void insert_fill(source_fill *fills, size_t count, source_fill fill)
     fills[at] = fill;
 }
 
-pv_status fill_list_keep(fill_list *list, const theorem *t, char *const *proofs, pv_error *err)
+pv_status fill_list_keep(fill_list *list, const theorem *t, char *const *proofs, bool as_is,
+                         pv_error *err)
 {
     if (pv_grow((void **)&list->items, &list->capacity, list->count + t->hole_count,
                 sizeof *list->items) != 0) {
@@ -40,13 +41,13 @@ pv_status fill_list_keep(fill_list *list, const theorem *t, char *const *proofs,
         if (proof == NULL) {
             return pv_fail(err, PV_E_NOMEM, "out of memory");
         }
-        insert_fill(list->items, list->count++, fill_of(&t->holes[i], proof));
+        insert_fill(list->items, list->count++, fill_of(&t->holes[i], proof, as_is));
     }
     return PV_OK;
 }
 
 source_fill *fill_list_with(const fill_list *list, const theorem *t, char *const *proofs,
-                            size_t *count)
+                            bool as_is, size_t *count)
 {
     source_fill *fills = pv_calloc(list->count + t->hole_count + 1, sizeof *fills);
     if (fills == NULL) {
@@ -58,17 +59,17 @@ source_fill *fill_list_with(const fill_list *list, const theorem *t, char *const
     *count = list->count;
     for (size_t i = 0; i < t->hole_count; i++) {
         if (proofs[i] != NULL) {
-            insert_fill(fills, (*count)++, fill_of(&t->holes[i], proofs[i]));
+            insert_fill(fills, (*count)++, fill_of(&t->holes[i], proofs[i], as_is));
         }
     }
     return fills;
 }
 
-char *fill_declaration(const source *src, const theorem *t, char *const *proofs)
+char *fill_declaration(const source *src, const theorem *t, char *const *proofs, bool as_is)
 {
     fill_list none = {0};
     size_t count = 0;
-    source_fill *fills = fill_list_with(&none, t, proofs, &count);
+    source_fill *fills = fill_list_with(&none, t, proofs, as_is, &count);
     pv_buf whole = {0};
     char *text = NULL;
     if (fills != NULL && source_splice(src, true, fills, count, &whole, NULL) == PV_OK) {

@@ -13,16 +13,18 @@ typedef struct fill_list {
 
 void fill_list_release(fill_list *list);
 
+/* `as_is`: the proofs are what stands for the holes, byte for byte (source_fill). */
+
 /* Adds copies of t's proofs (one for each hole, none NULL). Fails: PV_E_NOMEM. */
 PV_NODISCARD pv_status fill_list_keep(fill_list *list, const theorem *t, char *const *proofs,
-                                      pv_error *err);
+                                      bool as_is, pv_error *err);
 
 /* The list's fills and t's together, ordered; a NULL proof leaves its hole. Proofs are borrowed; the caller frees the array with
  * pv_free(). NULL when memory is short. */
 source_fill *fill_list_with(const fill_list *list, const theorem *t, char *const *proofs,
-                            size_t *count);
+                            bool as_is, size_t *count);
 
 /* The text of declaration t alone, with its proofs, as people read it. The caller frees; NULL when memory is short. */
-char *fill_declaration(const source *src, const theorem *t, char *const *proofs);
+char *fill_declaration(const source *src, const theorem *t, char *const *proofs, bool as_is);
 
 #endif

@@ -1,7 +1,6 @@
 #include "http_policy.h"
 
 #include "engine_template.h"
-#include "openai_server.h"
 #include "policy_prompt.h"
 #include "pv_hash.h"
 #include "pv_log.h"
@@ -57,30 +56,13 @@ static void texts_release(texts *t)
     pv_buf_release(&t->answer);
 }
 
-/* In a completions prompt the server reads the marks of turns out of the text, so the text of others must have none. */
-static pv_status refuse_marks(const pv_buf *text, pv_error *err)
-{
-    return strstr(pv_buf_text(text), "<｜") == NULL
-               ? PV_OK
-               : pv_fail(
-                     err, PV_E_INVALID,
-                     "the theorem's text holds <｜, with which marks of the model's turns begin: "
-                     "ask with --api chat");
-}
-
 static pv_status join_turns(texts *t, pv_error *err)
 {
-    pv_status status = refuse_marks(&t->prompt, err);
-    if (status == PV_OK) {
-        status = refuse_marks(&t->answer, err);
-    }
-    if (status == PV_OK) {
-        pv_buf joined = {0};
-        pv_buf_printf(&joined, "<｜User｜>%s<｜Assistant｜>%s", pv_buf_text(&t->prompt),
-                      pv_buf_text(&t->answer));
-        pv_buf_release(&t->prompt);
-        t->prompt = joined;
-    }
+    const char *turns[] = {pv_buf_text(&t->prompt)};
+    pv_buf joined = {0};
+    pv_status status = policy_prompt_turns(turns, 1, pv_buf_text(&t->answer), &joined, err);
+    pv_buf_release(&t->prompt);
+    t->prompt = joined;
     return status;
 }
 
@@ -312,6 +294,11 @@ static void cancel(void *self, search_run *run, uint64_t ticket)
             return;
         }
     }
+}
+
+openai_server *http_policy_server(http_policy *policy)
+{
+    return policy->server;
 }
 
 search_policy http_policy_table(http_policy *policy)

@@ -14,6 +14,7 @@
 #ifndef HTTP_POLICY_H
 #define HTTP_POLICY_H
 
+#include "openai_server.h"
 #include "options.h"
 #include "search_policy.h"
 
@@ -29,6 +30,9 @@ PV_NODISCARD pv_status http_policy_check(const options *opt, pv_error *err);
 PV_NODISCARD pv_status http_policy_open(http_policy **out, uv_loop_t *loop, const options *opt,
                                         const char *header, pv_error *err);
 search_policy http_policy_table(http_policy *policy);
+
+/* The server, for others that ask it; borrowed until the policy is closed. */
+openai_server *http_policy_server(http_policy *policy);
 
 /* The policy must be idle; the loop must run once more, to close its handles. NULL allowed. */
 void http_policy_close(http_policy *policy);

@@ -76,6 +76,10 @@ static pv_status add_prefix(const model_writer *m, const char *prefix, engine_to
 static pv_status make_prompt(const model_writer *m, const writer_request *q, engine_tokens *out,
                              pv_error *err)
 {
+    if (q->repair != NULL) {
+        return prompt_render_turn(m->parts.model, m->parts.encoder, m->prompt, q->statement,
+                                  q->repair->answer, q->repair->turn, out, err);
+    }
     pv_status status = prompt_render(m->parts.model, m->parts.encoder,
                                      q->prefix == NULL ? m->prompt : "prover-v2-noncot",
                                      q->statement, strlen(q->statement), out, err);

@@ -19,6 +19,7 @@ typedef struct openai_ask { /* borrowed */
     openai_api api;
     const char *model;
     const char *prompt; /* the text to continue, or the user's message                         */
+    const char *earlier, *turn; /* chat: an answer of before and the user's next message; NULL  */
     const char *answer; /* chat: how the answer begins, which the server shall continue; NULL  */
     uint32_t choices, max_tokens;
     double temperature, top_p, min_p; /* min_p 0: not sent                                     */

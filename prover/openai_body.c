@@ -28,6 +28,10 @@ static void set_messages(builder *b, const openai_ask *ask)
 {
     json_t *messages = json_array();
     bool ok = json_array_append_new(messages, message("user", ask->prompt)) == 0;
+    if (ask->turn != NULL) {
+        ok = json_array_append_new(messages, message("assistant", ask->earlier)) == 0 && ok;
+        ok = json_array_append_new(messages, message("user", ask->turn)) == 0 && ok;
+    }
     if (ask->answer != NULL) {
         ok = json_array_append_new(messages, message("assistant", ask->answer)) == 0 && ok;
         set(b, "add_generation_prompt", json_false());
@@ -93,7 +97,7 @@ static bool is_utf8(const char *text)
 pv_status openai_body(const openai_ask *ask, pv_buf *out, pv_error *err)
 {
     if (!is_utf8(ask->model) || !is_utf8(ask->prompt) || !is_utf8(ask->answer) ||
-        !is_utf8(ask->stop)) {
+        !is_utf8(ask->stop) || !is_utf8(ask->earlier) || !is_utf8(ask->turn)) {
         return pv_fail(err, PV_E_INVALID, "a text for the server is not UTF-8");
     }
     builder b = {json_object(), false};

@@ -254,7 +254,8 @@ void options_visit(const options *opt, options_on_value *on_value, void *user)
         if ((row->commands & opt->command) != 0 && row->kind != LIST) {
             pv_buf value = {0};
             put_value(opt, row, &value);
-            on_value(user, row->flag, pv_buf_text(&value), *given_of((options *)opt, row));
+            on_value(user, row->flag, pv_buf_text(&value), *given_of((options *)opt, row),
+                     (row->commands & OF_PROCESS) != 0);
             pv_buf_release(&value);
         }
     }

@@ -22,24 +22,27 @@ enum {
     FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR | FOR_DATA | FOR_BENCH,
     FOR_ENGINE = FOR_PROVE | FOR_COMPLETE | FOR_GENERATE | FOR_BENCH,
     FOR_SEARCH = FOR_PROVE | FOR_GENERATE | FOR_BENCH,
+    FOR_PROVED = FOR_PROVE | FOR_BENCH,
     FOR_JUDGED = FOR_PROVE | FOR_VERIFY | FOR_VERIFY_DATA | FOR_BENCH,
     FOR_DEVICE = FOR_ENGINE | FOR_MODEL,
     FOR_ALL = FOR_LEAN | FOR_COMPLETE | FOR_MODEL,
+    OF_PROCESS =
+        1 << 20, /* says where and how fast, or names the run: results do not depend on it */
 };
 
 /* X(commands, kind, field, flag, argument, default, smallest, largest, help). Numbers have bounds; text has none; a list is a
  * text option that may be given several times. */
 #define OPTION_TABLE(X)                                                                            \
-    X(FOR_LEAN, TEXT, lean_project, "--lean-project", "DIR", "", 0, 0,                             \
+    X(FOR_LEAN | OF_PROCESS, TEXT, lean_project, "--lean-project", "DIR", "", 0, 0,                \
       "run Lean inside this Lake project (its toolchain and libraries)")                           \
-    X(FOR_LEAN, TEXT, community_repl, "--community-repl", "PATH", "", 0, 0,                        \
+    X(FOR_LEAN | OF_PROCESS, TEXT, community_repl, "--community-repl", "PATH", "", 0, 0,           \
       "speak to this leanprover-community/repl binary instead of our server")                      \
-    X(FOR_LEAN, FLAG, npm_lean, "--npm-lean", NULL, "", 0, 0,                                      \
+    X(FOR_LEAN | OF_PROCESS, FLAG, npm_lean, "--npm-lean", NULL, "", 0, 0,                         \
       "use the npm Lean even when an official toolchain is there")                                 \
-    X(FOR_LEAN, FLAG, no_sandbox, "--no-sandbox", NULL, "", 0, 0,                                  \
+    X(FOR_LEAN | OF_PROCESS, FLAG, no_sandbox, "--no-sandbox", NULL, "", 0, 0,                     \
       "run Lean without bubblewrap (tactics are untrusted code)")                                  \
-    X(FOR_PROVE | FOR_VERIFY | FOR_DATA | FOR_BENCH, TEXT, header, "--header", "TEXT|@FILE", "",   \
-      0, 0, "imports and commands that the text stands on")                                        \
+    X(FOR_PROVE | FOR_VERIFY | FOR_DATA | FOR_BENCH | OF_PROCESS, TEXT, header, "--header",        \
+      "TEXT|@FILE", "", 0, 0, "imports and commands that the text stands on")                      \
     X(FOR_GENERATE, TEXT, output, "-o", "OUT.jsonl", "", 0, 0,                                     \
       "the file that rows are appended to; what is there already is not done again")               \
     X(FOR_GENERATE, FLAG, list, "--list", NULL, "", 0, 0,                                          \
@@ -56,39 +59,48 @@ enum {
       "mutants of one theorem, chosen by --seed (0: all)")                                         \
     X(FOR_GENERATE, LIST, exclude, "--exclude", "FILE.jsonl", "", 0, 0,                            \
       "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
-    X(FOR_BENCH, TEXT, store, "--store", "PATH", "", 0, 0,                                         \
+    X(FOR_BENCH | OF_PROCESS, TEXT, store, "--store", "PATH", "", 0, 0,                            \
       "the SQLite file that runs are kept in (default: $XDG_DATA_HOME/prover/runs.sqlite)")        \
-    X(FOR_BENCH, FLAG, resume, "--resume", NULL, "", 0, 0,                                         \
+    X(FOR_BENCH | OF_PROCESS, FLAG, resume, "--resume", NULL, "", 0, 0,                            \
       "go on with a run, or join it: the one that is named, else the latest")                      \
     X(FOR_BENCH, COUNT, passes, "--pass", "N", "1", 1, 1e6,                                        \
       "attempts at each problem, each with a seed of its own; pass@k for k up to N")               \
-    X(FOR_BENCH, TEXT, split, "--split", "NAME", "", 0, 0, "only problems of this split")          \
-    X(FOR_BENCH, TEXT, filter, "--filter", "GLOB", "", 0, 0,                                       \
+    X(FOR_BENCH | OF_PROCESS, TEXT, split, "--split", "NAME", "", 0, 0,                            \
+      "only problems of this split")                                                               \
+    X(FOR_BENCH | OF_PROCESS, TEXT, filter, "--filter", "GLOB", "", 0, 0,                          \
       "only problems whose name matches (*, ?, [...])")                                            \
     X(FOR_BENCH, TEXT, budget, "--budget", "LIST", "wall=60,nodes=100000", 0, 0,                   \
       "of one attempt: wall=SECONDS,nodes=N,lean=SECONDS,tokens=N; what is left out has no limit") \
-    X(FOR_BENCH, TEXT, mode, "--mode", "step|whole|whole-cot", "step", 0, 0,                       \
-      "step: search; whole: whole proofs first, cut at their first error and searched on from")    \
-    X(FOR_BENCH, TEXT, proofs, "--proofs", "FILE.jsonl", "", 0, 0,                                 \
+    X(FOR_PROVED, TEXT, mode, "--mode", "step|whole|both", "step", 0, 0,                           \
+      "step: search; whole: proofs written at once; both: those first, and the search goes on "    \
+      "from what is good in them; whole-cot, both-cot: a plan before each proof")                  \
+    X(FOR_PROVED, TEXT, proofs, "--proofs", "FILE.jsonl", "", 0, 0,                                \
       "whole proofs that were written before, with `name` and `code` (instead of a model)")        \
-    X(FOR_BENCH, COUNT, whole_samples, "--whole-samples", "N", "4", 1, 10000,                      \
+    X(FOR_PROVED, COUNT, whole_samples, "--whole-samples", "N", "4", 1, 10000,                     \
       "whole proofs in each round of an attempt")                                                  \
-    X(FOR_BENCH, COUNT, whole_rounds, "--whole-rounds", "N", "1", 1, 1e6,                          \
+    X(FOR_PROVED, COUNT, whole_rounds, "--whole-rounds", "N", "1", 1, 1e6,                         \
       "rounds: each after the first goes on from the beginning that promises most (RMaxTS)")       \
-    X(FOR_BENCH, COUNT, whole_tokens, "--whole-tokens", "N", "8192", 1, 1e7,                       \
+    X(FOR_PROVED, COUNT, whole_tokens, "--whole-tokens", "N", "8192", 1, 1e7,                      \
       "tokens of one whole proof")                                                                 \
-    X(FOR_BENCH, COUNT, parallel, "--parallel", "N", "0", 0, 4096,                                 \
+    X(FOR_PROVED, COUNT, repair, "--repair", "N", "0", 0, 100,                                     \
+      "times that a whole proof is shown Lean's errors and asked for again, before the next "      \
+      "round")                                                                                     \
+    X(FOR_PROVED, COUNT, repair_samples, "--repair-samples", "N", "2", 1, 1000,                    \
+      "answers to each refused proof")                                                             \
+    X(FOR_BENCH | OF_PROCESS, COUNT, parallel, "--parallel", "N", "0", 0, 4096,                    \
       "problems that are worked on at a time (0: one for each Lean process)")                      \
-    X(FOR_GENERATE | FOR_BENCH, TEXT, shard, "--shard", "I/N", "0/1", 0, 0,                        \
+    X(FOR_GENERATE | FOR_BENCH | OF_PROCESS, TEXT, shard, "--shard", "I/N", "0/1", 0, 0,           \
       "only the I-th (from 0) of N parts of the statements")                                       \
     X(FOR_GENERATE, COUNT, limit, "--limit", "N", "0", 0, 1e12,                                    \
       "end after so many statements (0: no limit)")                                                \
-    X(FOR_GENERATE | FOR_BENCH, NUMBER, minutes, "--minutes", "M", "0", 0, 1e6,                    \
+    X(FOR_GENERATE | FOR_BENCH | OF_PROCESS, NUMBER, minutes, "--minutes", "M", "0", 0, 1e6,       \
       "end after so much time (0: no limit)")                                                      \
     X(FOR_GENERATE, COUNT, longest, "--longest", "BYTES", "500", 20, 1e6,                          \
       "statements above this are dropped")                                                         \
     X(FOR_GENERATE, COUNT, negatives, "--negatives", "N", "4", 0, 1000,                            \
       "failed tactics kept for each state of a proof")                                             \
+    X(FOR_GENERATE | OF_PROCESS, COUNT, judges, "--judges", "N", "1", 1, 16,                       \
+      "Lean processes that judge batches of found proofs side by side")                            \
     X(FOR_GENERATE, FLAG, no_shorten, "--no-shorten", NULL, "", 0, 0,                              \
       "keep proofs as they were found")                                                            \
     X(FOR_GENERATE, NUMBER, generate_timeout, "--timeout", "SECONDS", "20", 0.1, 1e7,              \
@@ -115,8 +127,8 @@ enum {
       "time inside Lean for each theorem, all workers together (0: no limit)")                     \
     X(FOR_PROVE | FOR_GENERATE, COUNT, tokens, "--tokens", "N", "0", 0, 1e15,                      \
       "model tokens for each theorem (0: no limit)")                                               \
-    X(FOR_PROVE | FOR_DATA | FOR_BENCH, COUNT, workers, "--workers", "N", "0", 0, 256,             \
-      "Lean processes (0: by cores and memory)")                                                   \
+    X(FOR_PROVE | FOR_DATA | FOR_BENCH | OF_PROCESS, COUNT, workers, "--workers", "N", "0", 0,     \
+      256, "Lean processes (0: by cores and memory)")                                              \
     X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
       "seed of every choice")                                                                      \
     X(FOR_SEARCH, TEXT, policy, "--policy", "NAME", "", 0, 0,                                      \
@@ -126,7 +138,7 @@ enum {
       "the lemmas that --policy premises proposes: rows with `name` and `statement`")              \
     X(FOR_SEARCH | FOR_DOCTOR, TEXT, model, "--model", "DIR", "", 0, 0,                            \
       "a checkpoint folder in Hugging Face layout (default: PROVER_MODEL, else the shipped one)")  \
-    X(FOR_SEARCH, TEXT, url, "--url", "URL", "", 0, 0,                                             \
+    X(FOR_SEARCH | OF_PROCESS, TEXT, url, "--url", "URL", "", 0, 0,                                \
       "a server that speaks OpenAI's protocol, such as http://localhost:8000/v1")                  \
     X(FOR_SEARCH, TEXT, server_model, "--server-model", "NAME", "", 0, 0,                          \
       "the server's model (default: the only one that it has)")                                    \
@@ -134,16 +146,16 @@ enum {
       "which of the server's interfaces is asked")                                                 \
     X(FOR_SEARCH, TEXT, prompt, "--prompt", "NAME|FILE.json", "prover-v2-noncot", 0, 0,            \
       "how the server's model is asked: prover-v2-noncot, state, or a prover.json")                \
-    X(FOR_SEARCH, TEXT, key_env, "--key-env", "NAME", "", 0, 0,                                    \
+    X(FOR_SEARCH | OF_PROCESS, TEXT, key_env, "--key-env", "NAME", "", 0, 0,                       \
       "the environment variable that holds the server's key (default: none is sent)")              \
-    X(FOR_SEARCH, COUNT, in_flight, "--in-flight", "N", "64", 1, 4096,                             \
+    X(FOR_SEARCH | OF_PROCESS, COUNT, in_flight, "--in-flight", "N", "64", 1, 4096,                \
       "requests to the server at the same time")                                                   \
-    X(FOR_SEARCH, NUMBER, rate, "--rate", "R", "0", 0, 1e6,                                        \
+    X(FOR_SEARCH | OF_PROCESS, NUMBER, rate, "--rate", "R", "0", 0, 1e6,                           \
       "requests to the server a second (0: no limit)")                                             \
-    X(FOR_SEARCH, COUNT, retries, "--retries", "N", "5", 0, 100,                                   \
+    X(FOR_SEARCH | OF_PROCESS, COUNT, retries, "--retries", "N", "5", 0, 100,                      \
       "second tries of a request that failed")                                                     \
-    X(FOR_SEARCH, NUMBER, server_timeout, "--server-timeout", "SECONDS", "300", 0.1, 1e6,          \
-      "wall time of one request to the server")                                                    \
+    X(FOR_SEARCH | OF_PROCESS, NUMBER, server_timeout, "--server-timeout", "SECONDS", "300", 0.1,  \
+      1e6, "wall time of one request to the server")                                               \
     X(FOR_SEARCH, COUNT, choices, "--choices", "N", "0", 0, 10000,                                 \
       "samples asked for in one request to the server (0: all of a state's)")                      \
     X(FOR_SEARCH, FLAG, server_stream, "--stream", NULL, "", 0, 0,                                 \
@@ -152,7 +164,7 @@ enum {
       "do not ask the server for log-probabilities: candidates count by their share")              \
     X(FOR_SEARCH, TEXT, body, "--body", "JSON", "", 0, 0,                                          \
       "an object whose fields are put over those of every request (null: left out)")               \
-    X(FOR_SEARCH, TEXT, ca_file, "--ca-file", "FILE.pem", "", 0, 0,                                \
+    X(FOR_SEARCH | OF_PROCESS, TEXT, ca_file, "--ca-file", "FILE.pem", "", 0, 0,                   \
       "certificates that may sign the server's (default: the system's)")                           \
     X(FOR_COMPLETE, TEXT, template_name, "--template", "NAME", "raw", 0, 0,                        \
       "how the prompt is dressed: raw, chat, prover-v2-noncot, prover-v2-cot")                     \
@@ -170,12 +182,12 @@ enum {
     X(FOR_COMPLETE, TEXT, stop, "--stop", "TEXT", "", 0, 0, "end a completion before this text")   \
     X(FOR_COMPLETE, FLAG, stream, "--stream", NULL, "", 0, 0,                                      \
       "print tokens as they come (one sample)")                                                    \
-    X(FOR_DEVICE, TEXT, device, "--device", "auto|cpu|cuda[:N,...]", "auto", 0, 0,                 \
+    X(FOR_DEVICE | OF_PROCESS, TEXT, device, "--device", "auto|cpu|cuda[:N,...]", "auto", 0, 0,    \
       "what computes; auto: a GPU where one answers and the model fits, else the CPU; several "    \
       "numbers: a part of the model on each")                                                      \
-    X(FOR_DEVICE, NUMBER, kv_memory, "--kv-memory", "GIB", "0", 0, 1e6,                            \
+    X(FOR_DEVICE | OF_PROCESS, NUMBER, kv_memory, "--kv-memory", "GIB", "0", 0, 1e6,               \
       "cache of keys and values, on each GPU (0: what it has left; CPU: a context, or 256 MiB)")   \
-    X(FOR_DEVICE, COUNT, threads, "--threads", "N", "0", 0, 1024,                                  \
+    X(FOR_DEVICE | OF_PROCESS, COUNT, threads, "--threads", "N", "0", 0, 1024,                     \
       "threads of the CPU backend (0: one for each core)")                                         \
     X(FOR_SEARCH, TEXT, draw, "--draw", "distinct|independent", "", 0, 0,                          \
       "may a model's samples of one state be the same? (default: distinct, they may not, unless "  \
@@ -191,15 +203,16 @@ enum {
       "wall time of one tactic; Lean is killed past it")                                           \
     X(FOR_JUDGED, COUNT, heartbeats, "--heartbeats", "N", "200000", 0, 1e9,                        \
       "Lean's maxHeartbeats for one tactic (0: no limit)")                                         \
-    X(FOR_LEAN, NUMBER, memory, "--memory", "GIB", "4", 0.25, 4096,                                \
+    X(FOR_LEAN | OF_PROCESS, NUMBER, memory, "--memory", "GIB", "4", 0.25, 4096,                   \
       "resident memory of one Lean process")                                                       \
     X(FOR_PROVE, TEXT, trace, "--trace", "FILE", "", 0, 0,                                         \
       "write the search down as JSON lines (replayable)")                                          \
     X(FOR_PROVE, FLAG, tree, "--tree", NULL, "", 0, 0, "show the search tree")                     \
     X(FOR_VERIFY, TEXT, against, "--against", "STATEMENT.lean", "", 0, 0,                          \
       "the statements, with sorry, that FILE.lean must prove")                                     \
-    X(FOR_ALL, FLAG, json, "--json", NULL, "", 0, 0, "results as JSON lines on stdout")            \
-    X(FOR_ALL, COUNT, verbose, "--verbose", "N", "0", 0, 3,                                        \
+    X(FOR_ALL | OF_PROCESS, FLAG, json, "--json", NULL, "", 0, 0,                                  \
+      "results as JSON lines on stdout")                                                           \
+    X(FOR_ALL | OF_PROCESS, COUNT, verbose, "--verbose", "N", "0", 0, 3,                           \
       "log on stderr: 1 what happens, 2 more, 3 everything")
 
 enum { OPTION_LIST_MAX = 64 };
@@ -232,8 +245,9 @@ PV_NODISCARD pv_status options_parse(options *out, int command, int argc, char *
 void options_release(options *opt);
 
 /* Calls back for each option of opt->command but lists, in the table's order: its value as text ("true" or "false" for a flag), borrowed
- * for the call, and whether it was given. */
-typedef void options_on_value(void *user, const char *flag, const char *value, bool given);
+ * for the call, whether it was given, and whether it is OF_PROCESS. */
+typedef void options_on_value(void *user, const char *flag, const char *value, bool given,
+                              bool of_process);
 void options_visit(const options *opt, options_on_value *on_value, void *user);
 
 /* Sets one option of opt->command to such a text, which is borrowed for as long as *opt lives. Fails: PV_E_INVALID. */

@@ -63,3 +63,29 @@ void policy_prompt_answer(const char *header, const search_policy_request *q, pv
         }
     }
 }
+
+static const char USER[] = "<｜User｜>", ASSISTANT[] = "<｜Assistant｜>",
+                  END[] = "<｜end▁of▁sentence｜>";
+
+static pv_status refuse_marks(const char *text, pv_error *err)
+{
+    return strstr(text, "<｜") == NULL
+               ? PV_OK
+               : pv_fail(
+                     err, PV_E_INVALID,
+                     "the theorem's text holds <｜, with which marks of the model's turns begin: "
+                     "ask with --api chat");
+}
+
+pv_status policy_prompt_turns(const char *const *turns, size_t count, const char *begun,
+                              pv_buf *out, pv_error *err)
+{
+    pv_status status = refuse_marks(begun, err);
+    for (size_t i = 0; i < count && status == PV_OK; i++) {
+        bool model = i % 2 == 1;
+        status = refuse_marks(turns[i], err);
+        pv_buf_printf(out, "%s%s%s", model ? ASSISTANT : USER, turns[i], model ? END : "");
+    }
+    pv_buf_printf(out, "%s%s", ASSISTANT, begun);
+    return status == PV_OK && !pv_buf_ok(out) ? pv_fail(err, PV_E_NOMEM, "out of memory") : status;
+}

@@ -18,4 +18,9 @@ void policy_prompt_question(const char *header, const search_policy_request *q, 
  * path, each of their lines indented by two. The model's next line is the tactic. */
 void policy_prompt_answer(const char *header, const search_policy_request *q, pv_buf *out);
 
+/* Turns as one text, with the marks that Prover-V2's template has between them: the user's first, the model's and the user's by turns, and
+ * the answer as far as it has begun. Where a server reads marks out of the text, the text of others must have none: PV_E_INVALID. */
+PV_NODISCARD pv_status policy_prompt_turns(const char *const *turns, size_t count,
+                                           const char *begun, pv_buf *out, pv_error *err);
+
 #endif

@@ -68,10 +68,15 @@ void proof_file_close(proof_file *file)
     }
 }
 
-/* Does the row go on from the request's beginning; or begin, where there is none? */
-static bool fits(const json_t *row, const char *prefix)
+/* Does the row reply to the errors; go on from the request's beginning; or begin, where there is neither? */
+static bool fits(const json_t *row, const writer_request *q)
 {
     const char *after = json_string_value(json_object_get(row, "after"));
+    const char *repairs = json_string_value(json_object_get(row, "repairs"));
+    const char *prefix = q->prefix;
+    if (repairs != NULL || q->repair != NULL) {
+        return repairs != NULL && q->repair != NULL && strstr(q->repair->turn, repairs) != NULL;
+    }
     if (after == NULL || prefix == NULL) {
         return after == NULL && prefix == NULL;
     }
@@ -83,11 +88,11 @@ static bool fits(const json_t *row, const char *prefix)
 }
 
 /* The n-th row that fits; NULL. */
-static const json_t *find_row(const json_t *list, const char *prefix, uint64_t n)
+static const json_t *find_row(const json_t *list, const writer_request *q, uint64_t n)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *row = json_array_get(list, i);
-        if (fits(row, prefix) && n-- == 0) {
+        if (fits(row, q) && n-- == 0) {
             return row;
         }
     }
@@ -101,7 +106,7 @@ static pv_status write_proofs(void *self, const writer_request *q, uint64_t *tic
     (void)err;
     *ticket = 0;
     for (uint32_t i = 0; i < q->samples; i++) {
-        const json_t *row = find_row(list, q->prefix, q->first + i);
+        const json_t *row = find_row(list, q, q->first + i);
         const char *text = row == NULL ? NULL : text_of(row);
         q->on_text(q->user, text, text == NULL ? 0 : strlen(text), 0, NULL);
     }

@@ -1,6 +1,7 @@
 /* proof_file: whole proofs that some model has written already, as a writer: JSON lines with the problem's `name` and its text in `code`,
  * `output`, `completion`, `response`, `text` or `proof`; several lines of one name are several samples. A line with `after` goes on from a
- * beginning that ends with this text (blanks at its end left out). Threads: the loop's. */
+ * beginning that ends with this text (blanks at its end left out); one with `repairs` answers where Lean's errors, as they are shown, have
+ * this text in them. Threads: the loop's. */
 #ifndef PROOF_FILE_H
 #define PROOF_FILE_H
 

@@ -1,5 +1,7 @@
 #include "quest.h"
 
+#include "pv_buf.h"
+
 #include <string.h>
 
 pv_status quest_start(quest *q, session *s, search_policy policy, const search_options *how,
@@ -53,4 +55,41 @@ bool quest_end(quest *q)
     search_run_free(q->run);
     q->run = NULL;
     return true;
+}
+
+char *quest_why_not(const search_run *run)
+{
+    pv_buf why = {0};
+    switch (search_state_of(run)) {
+    case SEARCH_EXHAUSTED:
+        pv_buf_puts(&why, "the search is exhausted: no tactic of the policy leads further");
+        break;
+    case SEARCH_BUDGET:
+        pv_buf_printf(&why, "the budget of %s is spent", search_budget_spent(run));
+        break;
+    case SEARCH_BROKEN:
+        pv_buf_printf(&why, "the search broke off: %s", search_failure(run)->msg);
+        break;
+    default:
+        pv_buf_puts(&why, "the search was stopped");
+    }
+    return pv_buf_detach(&why);
+}
+
+void quest_add_stats(search_stats *sum, const search_stats *one)
+{
+    sum->nodes += one->nodes;
+    sum->edges += one->edges;
+    sum->expansions += one->expansions;
+    sum->tactics += one->tactics;
+    sum->duplicates += one->duplicates;
+    sum->no_ops += one->no_ops;
+    sum->failed += one->failed;
+    sum->timed_out += one->timed_out;
+    sum->lost += one->lost;
+    sum->tokens += one->tokens;
+    sum->lean_seconds += one->lean_seconds;
+    sum->wall_seconds += one->wall_seconds;
+    sum->depth = one->depth > sum->depth ? one->depth : sum->depth;
+    sum->digest ^= one->digest;
 }

@@ -39,4 +39,9 @@ bool quest_ready(const quest *q);
 /* Cancels what is in flight; true once all of it is home and the search is freed. Idempotent. */
 bool quest_end(quest *q);
 
+/* Why a search that is over has no proof: a sentence for people; the caller frees. NULL: memory is short. */
+char *quest_why_not(const search_run *run);
+
+void quest_add_stats(search_stats *sum, const search_stats *one);
+
 #endif

@@ -100,6 +100,10 @@ static pv_status attempt_json(const report_context *context, const theorem *t, c
     set_verdict(out, &a->verdict);
     json_object_set_new(out, "proofs", text_array(a->proofs, a->proof_count));
     json_out_text(out, "text", a->text);
+    json_out_text(out, "way", a->end == ATTEMPT_PROVED ? effort_way_name(a->way) : NULL);
+    json_out_count(out, "samples", a->samples);
+    json_out_count(out, "repairs", a->repairs);
+    json_out_count(out, "kept_bytes", a->kept);
     json_out_text(out, "policy", context->policy);
     json_out_count(out, "seed", context->s->opt->seed);
     json_object_set_new(out, "seconds", json_real(a->seconds));
@@ -140,6 +144,10 @@ static pv_status attempt_text(const report_context *context, const theorem *t, c
         printf(" in %.1f s: %llu states, %llu tactics tried, %.1f s in Lean", a->seconds,
                (unsigned long long)a->stats.nodes, (unsigned long long)a->stats.tactics,
                a->stats.lean_seconds);
+    }
+    if (a->samples > 0) {
+        printf(", %llu whole proofs read (%llu after Lean's errors)",
+               (unsigned long long)a->samples, (unsigned long long)a->repairs);
     }
     printf("\n");
     if (a->why != NULL) {

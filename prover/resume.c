@@ -18,11 +18,18 @@ static void place_of(const lean_message *m, size_t *start, size_t *at)
     *at = unfinished && m->end.byte > m->start.byte ? m->end.byte : m->start.byte;
 }
 
-static void note_error(resume *r, size_t start, size_t at, const char *text)
+/* An error of the whole proof, for those who show it to the model. One that memory is short for is only counted. */
+static void keep_error(resume *r, size_t start, size_t end, const char *text)
 {
-    if (r->first_error == NULL && !r->cutting) {
-        r->first_error = pv_strdup(text);
+    r->error_total++;
+    char *copy = r->error_count < REPAIR_ERRORS_MAX ? pv_strdup(text) : NULL;
+    if (copy != NULL) {
+        r->errors[r->error_count++] = (repair_error){start, end > start ? end : start, copy};
     }
+}
+
+static void note_error(resume *r, size_t start, size_t at)
+{
     if (!r->wrong || at < r->wrong_end) {
         r->wrong_start = start;
         r->wrong_end = at;
@@ -43,7 +50,10 @@ static void on_opened(void *user, lean_ticket t, const lean_opened *opened, cons
         if (opened->messages[i].severity == LEAN_ERROR) {
             size_t start, at;
             place_of(&opened->messages[i], &start, &at);
-            note_error(r, start, at, opened->messages[i].text);
+            note_error(r, start, at);
+            if (!r->cutting) {
+                keep_error(r, start, opened->messages[i].end.byte, opened->messages[i].text);
+            }
         }
     }
     theorem_list_release(&r->opened);
@@ -167,8 +177,8 @@ static void settle_failure(resume *r)
         r->state = RESUME_FAILED;
         return;
     }
-    if (r->first_error == NULL) {
-        r->first_error = pv_strdup(r->failure.msg);
+    if (!r->cutting) {
+        keep_error(r, r->body_at, r->body_at + r->body_length, r->failure.msg);
     }
     pv_error_clear(&r->failure);
     if (!r->cutting) {
@@ -213,7 +223,11 @@ static void look_at(resume *r)
     }
     pv_buf why = {0};
     pv_buf_printf(&why, "%s: %s", found.rule, found.why);
-    r->first_error = pv_buf_detach(&why);
+    size_t word = strlen(found.rule), left = r->body_length - found.at;
+    bool is_word = word <= left && memcmp(body + found.at, found.rule, word) == 0;
+    keep_error(r, r->body_at + found.at, r->body_at + found.at + (is_word ? word : 0),
+               pv_buf_text(&why));
+    pv_buf_release(&why);
     start_cutting(r, r->body_at + found.at);
 }
 
@@ -250,6 +264,8 @@ void resume_release(resume *r)
     pv_buf_release(&r->whole);
     pv_buf_release(&r->text);
     theorem_list_release(&r->opened);
-    pv_free(r->first_error);
+    for (size_t i = 0; i < r->error_count; i++) {
+        pv_free(r->errors[i].message);
+    }
     memset(r, 0, sizeof *r);
 }

@@ -11,6 +11,7 @@
 #define RESUME_H
 
 #include "cut.h"
+#include "repair_prompt.h"
 #include "session.h"
 #include "source.h"
 #include "theorem.h"
@@ -37,7 +38,9 @@ typedef struct resume {
     const theorem *theorem; /* CUT: the target, in `opened`             */
     size_t keep;            /* bytes of the body that are in `text`     */
     unsigned compiles;      /* questions to Lean                        */
-    char *first_error;      /* Lean's or the gate's word on all of it; NULL without */
+    repair_error
+        errors[REPAIR_ERRORS_MAX];   /* Lean's or the gate's on all of it: bytes of `whole` */
+    size_t error_count, error_total; /* kept; there were                                    */
     proof_cut cuts[CUTS_MAX];
     size_t cut_count, next_cut, sorry_at[CUT_LEVELS_MAX];
     bool cutting, pending, wrong;

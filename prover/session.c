@@ -105,15 +105,18 @@ void session_close(session *s)
         return;
     }
     s->on_tick = NULL;
-    bool pool_closed = s->pool == NULL, judge_closed = s->judge == NULL;
+    bool pool_closed = s->pool == NULL, judge_closed[SESSION_JUDGES_MAX] = {false};
     if (s->pool != NULL) {
         lean_pool_close(s->pool, on_closed, &pool_closed);
     }
-    if (s->judge != NULL) {
-        lean_judge_close(s->judge, on_closed, &judge_closed);
+    for (uint32_t i = 0; i < s->judge_count; i++) {
+        lean_judge_close(s->judges[i], on_closed, &judge_closed[i]);
     }
     close_and_wait(s, &pool_closed);
-    close_and_wait(s, &judge_closed);
+    for (uint32_t i = 0; i < s->judge_count; i++) {
+        close_and_wait(s, &judge_closed[i]);
+    }
+    s->judge_count = 0;
     uv_close((uv_handle_t *)&s->on_interrupt, NULL);
     uv_close((uv_handle_t *)&s->on_terminate, NULL);
     uv_close((uv_handle_t *)&s->ticker, NULL);
@@ -131,7 +134,7 @@ pv_status session_start_pool(session *s, uint32_t workers, pv_error *err)
 }
 
 /* --heartbeats is for one tactic; the judge elaborates all tactics of a proof as one command, and gives it to the kernel. */
-pv_status session_start_judge(session *s, bool warm, pv_error *err)
+pv_status session_start_judges(session *s, uint32_t count, bool warm, pv_error *err)
 {
     enum { TACTICS = 16, LEAST = 400000 };
 
@@ -140,7 +143,18 @@ pv_status session_start_judge(session *s, bool warm, pv_error *err)
         uint64_t all = judging.heartbeats * TACTICS;
         judging.heartbeats = all < LEAST ? LEAST : all;
     }
-    return lean_judge_open(&s->judge, &s->loop, &judging, warm, err);
+    pv_status status = PV_OK;
+    while (status == PV_OK && s->judge_count < count && s->judge_count < SESSION_JUDGES_MAX) {
+        status = lean_judge_open(&s->judges[s->judge_count], &s->loop, &judging, warm, err);
+        s->judge_count += status == PV_OK;
+    }
+    s->judge = s->judges[0];
+    return status;
+}
+
+pv_status session_start_judge(session *s, bool warm, pv_error *err)
+{
+    return session_start_judges(s, 1, warm, err);
 }
 
 pv_status session_wait(session *s, const bool *done, pv_error *err)

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
+enum { SESSION_JUDGES_MAX = 16 };
+
 typedef struct session {
     const options *opt;
     uv_loop_t loop;
@@ -20,7 +22,9 @@ typedef struct session {
     lean_sandbox sandbox;
     lean_pool_options pool_options;
     lean_pool *pool;   /* NULL before session_start_pool()  */
-    lean_judge *judge; /* NULL before session_start_judge() */
+    lean_judge *judge; /* NULL before session_start_judge(): judges[0] */
+    lean_judge *judges[SESSION_JUDGES_MAX];
+    uint32_t judge_count;
     uv_signal_t on_interrupt, on_terminate;
     uv_timer_t ticker;       /* wakes the loop, so that waits can look at the clock */
     void (*on_tick)(void *); /* every 100 ms while waiting; may be NULL             */
@@ -40,6 +44,8 @@ void session_close(session *s);
 
 PV_NODISCARD pv_status session_start_pool(session *s, uint32_t workers, pv_error *err);
 PV_NODISCARD pv_status session_start_judge(session *s, bool warm, pv_error *err);
+/* Several of them, each with its own process; at most SESSION_JUDGES_MAX. */
+PV_NODISCARD pv_status session_start_judges(session *s, uint32_t count, bool warm, pv_error *err);
 
 /* Runs the loop until *done, or until the user interrupts: then PV_E_CANCELLED. */
 PV_NODISCARD pv_status session_wait(session *s, const bool *done, pv_error *err);

@@ -291,6 +291,10 @@ static bool follows(const char *text, size_t start, size_t at, const char *word)
 
 static void splice_one(const char *text, const source_fill *fill, pv_buf *out)
 {
+    if (fill->as_is) {
+        pv_buf_puts(out, fill->proof);
+        return;
+    }
     size_t line = line_start(text, fill->start);
     size_t blanks = leading_blanks(text, line, fill->start);
     bool alone = line + blanks == fill->start;

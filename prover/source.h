@@ -44,6 +44,7 @@ typedef struct source_fill {
     bool term; /* it stands where a term is expected: `by` is added                        */
     const char
         *proof; /* tactic block, its lines at column 0, no newline at its end; borrowed     */
+    bool as_is; /* `proof` is what stands there instead, byte for byte                          */
 } source_fill;
 
 /* Appends source.body with the fills (ordered by start, not overlapping) spliced in: each block is indented to where it stands, every

@@ -12,14 +12,20 @@
 typedef void writer_on_text(void *user, const char *text, size_t n, uint32_t tokens,
                             const pv_error *failure);
 
+/* A proof of the writer's that Lean has refused, as a conversation: its answer, and the user's next turn (repair_prompt.h). */
+typedef struct writer_repair {
+    const char *answer, *turn;
+} writer_repair;
+
 typedef struct writer_request {
     const char *name;      /* of the problem                                         */
     const char *statement; /* header and declaration with its `sorry`                */
     const char *
         prefix; /* how every answer has begun already: the statement up to its `sorry` and the beginning
                             * of a proof, whole lines; the answers go on from there. NULL: they begin with nothing  */
-    uint32_t samples; /* answers wanted, >= 1                                   */
-    uint64_t first;   /* number of the first of them: later ones of a problem are others */
+    const writer_repair *repair; /* the answers reply to its turn, and begin with nothing; NULL   */
+    uint32_t samples;            /* answers wanted, >= 1                                   */
+    uint64_t first; /* number of the first of them: later ones of a problem are others */
     uint64_t seed;
     writer_on_text
         *on_text; /* exactly `samples` times unless write() fails; may run before it returns */

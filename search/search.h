@@ -120,9 +120,10 @@ void search_cancel(search_run *run);
  * PV_E_LIMIT (the text would be above 64 MiB, or bullets nested above 2000). */
 PV_NODISCARD pv_status search_proof(const search_run *run, pv_buf *out, pv_error *err);
 
-/* The judge refused the proof that search_proof() gave: the step that completed it (the last one
- * applied, which every proof found so far contains) counts as failed, and the search goes on
- * (RUNNING) or ends (EXHAUSTED, BUDGET). Nodes that had been left because they were solved are
+/* The judge refused the proof that search_proof() gave. Where it renames hypotheses (docs/search.md),
+ * the steps before that count as failed; there may be another proof at once (PROVED). Else the step that
+ * completed it (the last one applied, which every proof found so far contains) counts as failed. The
+ * search goes on (RUNNING) or ends (EXHAUSTED, BUDGET). Nodes that had been left because they were solved are
  * taken up again. In another state than PROVED it does nothing. */
 search_state search_reject_proof(search_run *run);
 

@@ -71,17 +71,20 @@ static void apply_negative(search_run *run, const search_expansion *x, size_t in
     connect(run, &step);
 }
 
-static bool changes_nothing(const search_outcome *outcome, pv_key own)
+static bool changes_nothing(search_run *run, const search_outcome *outcome, pv_key own)
 {
     for (size_t i = 0; i < outcome->part_count; i++) {
-        if (pv_key_equal(outcome->parts[i].key, own)) {
+        pv_key key;
+        pv_buf_clear(&run->scratch);
+        (void)search_graph_arrive(&run->graph, &outcome->parts[i], &key, &run->scratch);
+        if (pv_key_equal(outcome->parts[i].key, own) || pv_key_equal(key, own)) {
             return true;
         }
     }
     return false;
 }
 
-static bool fits_node_budget(const search_run *run, const search_outcome *outcome)
+static bool fits_node_budget(search_run *run, const search_outcome *outcome)
 {
     uint64_t max = run->options.nodes_max;
     uint64_t nodes = run->graph.nodes.count;
@@ -89,26 +92,26 @@ static bool fits_node_budget(const search_run *run, const search_outcome *outcom
         return true;
     }
     for (size_t i = 0; i < outcome->part_count; i++) {
-        uint32_t id;
-        nodes +=
-            !search_table_find(&run->graph.table, &run->graph.nodes, outcome->parts[i].key, &id);
+        pv_key key;
+        pv_buf_clear(&run->scratch);
+        nodes += search_graph_arrive(&run->graph, &outcome->parts[i], &key, &run->scratch) ==
+                 SEARCH_ARRIVAL_NEW;
     }
     return nodes <= max;
 }
 
-/* Finds or makes the node of each part. The handles of parts from `*done` on are still the
- * outcome's. */
+/* Finds or makes the node of each part; what renames its hypotheses goes to run->renames. The
+ * handles of parts from `*done` on are still the outcome's. */
 static bool intern_parts(search_run *run, const search_outcome *outcome, size_t *done)
 {
-    if (pv_grow((void **)&run->children, &run->children_capacity, outcome->part_count,
-                sizeof *run->children) != 0) {
+    if (!search_run_reserve_children(run, outcome->part_count)) {
         search_run_starve(run);
         return false;
     }
     for (; *done < outcome->part_count; ++*done) {
         const search_part *part = &outcome->parts[*done];
         bool is_new;
-        if (!search_graph_intern(&run->graph, part, &run->children[*done], &is_new)) {
+        if (!search_run_intern(run, part, *done, &is_new)) {
             search_run_starve(run);
             return false;
         }
@@ -139,18 +142,20 @@ static void apply_parts(search_run *run, const search_expansion *x, size_t index
     if (interned) {
         search_step step = step_for(x, index);
         step.children = run->children;
+        step.renames = search_run_renames(run, outcome->part_count);
         step.child_count = outcome->part_count;
         step.order = outcome->order;
         step.goal_count = outcome->goal_count;
         run->stats.edges++;
         connect(run, &step);
     }
+    search_run_forget_renames(run, outcome->part_count);
 }
 
 static void apply_open(search_run *run, search_expansion *x, size_t index)
 {
     const search_outcome *outcome = &x->answers[index].outcome;
-    if (changes_nothing(outcome, search_node_at(&run->graph, x->node)->key)) {
+    if (changes_nothing(run, outcome, search_node_at(&run->graph, x->node)->key)) {
         run->stats.no_ops++;
         search_outcome_drop(&run->verifier, outcome);
         apply_negative(run, x, index, "the goal did not change");

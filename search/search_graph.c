@@ -1,6 +1,7 @@
 #include "search_graph.h"
 
 #include "pv_mem.h"
+#include "search_rename.h"
 
 #include <math.h>
 #include <string.h>
@@ -91,6 +92,55 @@ static bool reserve_node(search_graph *graph)
            search_frontier_reserve(&graph->frontier, count) &&
            pv_grow((void **)&graph->queue, &graph->queue_capacity, count, sizeof *graph->queue) ==
                0;
+}
+
+/* Several goals are renamed by no script: which of them tactics see first changes. */
+static search_names compare_names(const search_node *node, const search_part *part, pv_buf *rename)
+{
+    const char *at = node->goals;
+    bool same = node->goal_count == part->goal_count;
+    if (node->goal_count == 1 && same) {
+        return search_rename(part->goals[0], at, rename);
+    }
+    pv_buf unused = {0};
+    for (uint32_t i = 0; i < node->goal_count && same; i++) {
+        same = search_rename(part->goals[i], at, &unused) == SEARCH_NAMES_SAME;
+        at += strlen(at) + 1;
+    }
+    pv_buf_release(&unused);
+    /* another number of goals is a fault of the verifier's, and seen by who adds the part */
+    return same || node->goal_count != part->goal_count ? SEARCH_NAMES_SAME : SEARCH_NAMES_OTHER;
+}
+
+static pv_key key_with_names(const search_part *part)
+{
+    pv_key key = part->key;
+    for (size_t i = 0; i < part->goal_count; i++) {
+        key.hi = pv_mix64(key.hi ^ pv_hash_bytes(part->goals[i], strlen(part->goals[i]), key.lo));
+        key.lo = pv_mix64(key.lo ^ key.hi);
+    }
+    return key;
+}
+
+search_arrival search_graph_arrive(const search_graph *graph, const search_part *part, pv_key *key,
+                                   pv_buf *rename)
+{
+    uint32_t id;
+    *key = part->key;
+    if (!search_table_find(&graph->table, &graph->nodes, *key, &id)) {
+        return SEARCH_ARRIVAL_NEW;
+    }
+    switch (compare_names(search_node_at(graph, id), part, rename)) {
+    case SEARCH_NAMES_SAME:
+        return SEARCH_ARRIVAL_SAME;
+    case SEARCH_NAMES_RENAMED:
+        return SEARCH_ARRIVAL_RENAMED;
+    case SEARCH_NAMES_OTHER:
+        break;
+    }
+    *key = key_with_names(part); /* of its own; the same texts come to the same one */
+    return search_table_find(&graph->table, &graph->nodes, *key, &id) ? SEARCH_ARRIVAL_SAME
+                                                                      : SEARCH_ARRIVAL_NEW;
 }
 
 bool search_graph_intern(search_graph *graph, const search_part *part, uint32_t *id, bool *is_new)
@@ -237,6 +287,23 @@ static bool copy_texts(search_graph *graph, search_edge *edge, const search_step
            (edge->message != NULL) == (step->message != NULL);
 }
 
+static bool copy_renames(search_graph *graph, search_edge *edge, const search_step *step)
+{
+    if (step->renames == NULL) {
+        return true;
+    }
+    const char **copy = search_arena_zeroed(&graph->arena, step->child_count, sizeof *copy);
+    bool ok = copy != NULL;
+    for (size_t i = 0; i < step->child_count && ok; i++) {
+        if (step->renames[i] != NULL) {
+            copy[i] = search_arena_text(&graph->arena, step->renames[i], strlen(step->renames[i]));
+            ok = copy[i] != NULL;
+        }
+    }
+    edge->renames = copy;
+    return ok;
+}
+
 static bool copy_children(search_graph *graph, search_edge *edge, const search_step *step)
 {
     if (step->child_count == 0) {
@@ -264,7 +331,8 @@ static bool fill_edge(search_graph *graph, search_edge *edge, const search_step 
     edge->dead = !search_edge_succeeded(edge);
     edge->child_count = (uint32_t)step->child_count;
     edge->goal_count = (uint32_t)step->goal_count;
-    return copy_texts(graph, edge, step) && copy_children(graph, edge, step);
+    return copy_texts(graph, edge, step) && copy_children(graph, edge, step) &&
+           copy_renames(graph, edge, step);
 }
 
 static bool add_links(search_graph *graph, const search_edge *edge, uint32_t edge_id)

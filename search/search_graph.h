@@ -19,6 +19,7 @@
 #ifndef SEARCH_GRAPH_H
 #define SEARCH_GRAPH_H
 
+#include "pv_buf.h"
 #include "search_arena.h"
 #include "search_frontier.h"
 #include "search_outcome.h"
@@ -59,7 +60,9 @@ typedef struct search_edge {
     const uint32_t *children; /* child_count nodes */
     const uint32_t
         *order; /* goal_count child indices; NULL: the children's goals follow each other */
-    const char *message; /* negatives: Lean's message; else NULL */
+    const char *const *renames; /* child_count scripts, each NULL or what gives the names of the
+                                 * child's node to what arrives here; NULL: none is needed */
+    const char *message;        /* negatives: Lean's message; else NULL */
     double logprob;
     uint32_t from;
     uint32_t next_out;
@@ -99,6 +102,7 @@ typedef struct search_step {
     search_outcome_kind kind;
     const char *message;
     const uint32_t *children;
+    const char *const *renames; /* child_count scripts or NULLs (search_edge); NULL: none */
     size_t child_count;
     const uint32_t *order;
     size_t goal_count;
@@ -138,6 +142,18 @@ static inline bool search_edge_solved(const search_edge *edge)
 /* False when memory is short; release in any case. */
 bool search_graph_init(search_graph *graph, double alpha, uint32_t depth_max, uint64_t seed);
 void search_graph_release(search_graph *graph);
+
+/* How a part arrives at the node of its key. */
+typedef enum search_arrival {
+    SEARCH_ARRIVAL_NEW,     /* there is no such node                                          */
+    SEARCH_ARRIVAL_SAME,    /* there is, and its tactics can be used as they are               */
+    SEARCH_ARRIVAL_RENAMED, /* after the script that was appended to *rename                   */
+} search_arrival;
+
+/* Looks the part up, without adding it. *key is where its node is or will be: another than the part's
+ * when the node there has hypotheses of other names and no script brings them together. */
+search_arrival search_graph_arrive(const search_graph *graph, const search_part *part, pv_key *key,
+                                   pv_buf *rename);
 
 /* The node of the part's key, added (without handle and path) when it is new. False when memory
  * is short. */

@@ -22,7 +22,8 @@ typedef struct script {
     const char *too_large;
 } script;
 
-static void write_node(script *s, uint32_t id, size_t indent, bool bullet, size_t nesting);
+static void write_node(script *s, const search_edge *edge, uint32_t at, size_t indent,
+                       size_t nesting);
 
 static uint32_t child_goals(const script *s, const search_edge *edge, uint32_t child)
 {
@@ -79,7 +80,7 @@ static void write_bullets(script *s, const search_edge *edge, size_t indent, siz
             behind += skipped;
             skipped = 0;
         }
-        write_node(s, edge->children[child], indent + 2, true, nesting + 1);
+        write_node(s, edge, child, indent + 2, nesting + 1);
     }
     /* In front now: the `skipped` goals after the last bullet, then the `behind` ones, which
      * come first. */
@@ -88,16 +89,28 @@ static void write_bullets(script *s, const search_edge *edge, size_t indent, siz
     }
 }
 
-/* The child whose text goes on unfocused: an only child, or the one with several goals.
+/* Which child's text goes on unfocused: an only child, or the one with several goals.
  * SEARCH_NONE: there is none. */
 static uint32_t unfocused_child(const script *s, const search_edge *edge)
 {
     for (uint32_t i = 0; i < edge->child_count; i++) {
         if (edge->child_count == 1 || child_goals(s, edge, i) > 1) {
-            return edge->children[i];
+            return i;
         }
     }
     return SEARCH_NONE;
+}
+
+/* The tactics of a node were tried with the names of the first that arrived there. True when the
+ * bullet is written. */
+static bool write_rename(script *s, const search_edge *edge, uint32_t at, size_t indent,
+                         bool bullet)
+{
+    bool renamed = edge->renames != NULL && edge->renames[at] != NULL;
+    if (renamed) {
+        search_tactic_lay(s->out, edge->renames[at], indent, bullet);
+    }
+    return renamed;
 }
 
 static bool is_too_large(script *s, size_t nesting)
@@ -127,13 +140,17 @@ static void write_chain(script *s, uint32_t edge_id, size_t indent, bool bullet,
         if (rest == SEARCH_NONE) {
             return;
         }
-        edge_id = s->extract->edge[rest];
+        bullet = !write_rename(s, edge, rest, indent, bullet) && bullet;
+        edge_id = s->extract->edge[edge->children[rest]];
     }
 }
 
-static void write_node(script *s, uint32_t id, size_t indent, bool bullet, size_t nesting)
+/* Child number `at` of the edge, in a bullet. */
+static void write_node(script *s, const search_edge *edge, uint32_t at, size_t indent,
+                       size_t nesting)
 {
-    write_chain(s, s->extract->edge[id], indent, bullet, nesting);
+    bool renamed = write_rename(s, edge, at, indent, true);
+    write_chain(s, s->extract->edge[edge->children[at]], indent, !renamed, nesting);
 }
 
 static pv_status write_script(script *s, pv_error *err)

@@ -2,6 +2,7 @@
 
 #include "pv_clock.h"
 #include "pv_mem.h"
+#include "search_extract.h"
 #include "search_record.h"
 
 #include <assert.h>
@@ -42,28 +43,32 @@ static void resolve_options(search_options *options, const search_policy_ops *po
     options->wall_seconds_max = limit(options->wall_seconds_max);
 }
 
-static bool intern_roots(search_run *run, const search_outcome *root, uint32_t *ids)
+static bool intern_roots(search_run *run, const search_outcome *root)
 {
-    for (size_t i = 0; i < root->part_count; i++) {
+    bool ok = search_run_reserve_children(run, root->part_count);
+    for (size_t i = 0; i < root->part_count && ok; i++) {
         bool is_new;
-        if (!search_graph_intern(&run->graph, &root->parts[i], &ids[i], &is_new)) {
-            return false;
-        }
+        ok = search_run_intern(run, &root->parts[i], i, &is_new);
     }
     search_step step = {.from = SEARCH_NONE,
                         .kind = SEARCH_OPEN,
-                        .children = ids,
+                        .children = run->children,
                         .child_count = root->part_count,
                         .order = root->order,
                         .goal_count = root->goal_count};
-    return search_graph_connect(&run->graph, &step, NULL);
+    if (ok) {
+        step.renames = search_run_renames(run, root->part_count);
+        ok = search_graph_connect(&run->graph, &step, NULL);
+    }
+    search_run_forget_renames(run, root->part_count);
+    return ok;
 }
 
 /* Last, because the handles become the run's only on success. */
-static void take_root_handles(search_run *run, const search_outcome *root, const uint32_t *ids)
+static void take_root_handles(search_run *run, const search_outcome *root)
 {
     for (size_t i = 0; i < root->part_count; i++) {
-        search_node *node = search_node_at(&run->graph, ids[i]);
+        search_node *node = search_node_at(&run->graph, run->children[i]);
         if (node->handle == NULL) {
             node->handle = root->parts[i].handle;
         } else {
@@ -79,14 +84,12 @@ static bool set_up(search_run *run, const search_options *options, const search_
     resolve_options(&run->options, run->policy.ops);
     double exponent = run->options.alpha < 0 ? 0 : run->options.alpha;
     run->statement = pv_strdup(options->statement == NULL ? "" : options->statement);
-    uint32_t *ids = pv_calloc(root->part_count, sizeof *ids);
     bool ok = search_graph_init(&run->graph, exponent, run->options.depth_max, options->seed) &&
-              run->statement != NULL && ids != NULL && intern_roots(run, root, ids);
+              run->statement != NULL && intern_roots(run, root);
     if (ok) {
         run->options.statement = run->statement;
-        take_root_handles(run, root, ids);
+        take_root_handles(run, root);
     }
-    pv_free(ids);
     return ok;
 }
 
@@ -97,6 +100,7 @@ static void free_parts(search_run *run)
     pv_buf_release(&run->scratch);
     pv_free(run->statement);
     pv_free(run->children);
+    pv_free(run->renames);
     pv_free(run->texts);
     pv_free(run);
 }
@@ -328,6 +332,27 @@ void search_cancel(search_run *run)
     search_run_stop(run, SEARCH_CANCELLED);
 }
 
+/* Arrivals on the proof that had to be renamed are what a script can be wrong about though each of
+ * its steps is right: they are refused. False: there are none, or memory is short. */
+static bool refuse_renamed(search_run *run)
+{
+    search_extract extract;
+    bool any = false;
+    if (!search_extract_init(&extract, &run->graph)) {
+        return false;
+    }
+    for (uint32_t id = 0; id < run->graph.nodes.count; id++) {
+        uint32_t e = extract.on_proof[id] ? extract.edge[id] : SEARCH_NONE;
+        if (e != SEARCH_NONE && search_edge_at(&run->graph, e)->renames != NULL) {
+            search_graph_refuse(&run->graph, e,
+                                "the judge refused a proof that renames what this leaves");
+            any = true;
+        }
+    }
+    search_extract_release(&extract);
+    return any;
+}
+
 search_state search_reject_proof(search_run *run)
 {
     if (run->state != SEARCH_PROVED) {
@@ -335,8 +360,15 @@ search_state search_reject_proof(search_run *run)
     }
     search_record_reject(run->options.trace);
     search_run_note(run, 'R');
-    search_graph_refuse(&run->graph, run->last_edge, "the judge refused the proof that ends here");
+    if (!refuse_renamed(run)) {
+        search_graph_refuse(&run->graph, run->last_edge,
+                            "the judge refused the proof that ends here");
+    }
+    if (search_graph_root_solved(&run->graph)) { /* by another way: PROVED as before */
+        return run->state;
+    }
     run->state = SEARCH_RUNNING;
+    run->start_ns += pv_clock_ns() - run->stop_ns; /* the judge's time is not the search's */
     run->fill_due = true;
     const char *spent = search_run_issue_limit(run);
     if (!search_run_any_needed(run)) {

@@ -33,9 +33,10 @@ struct search_run {
     pv_error failure;
     search_stats stats; /* counters only */
     uint64_t start_ns, stop_ns;
-    pv_buf scratch; /* normal forms */
-    uint32_t *children;
-    size_t children_capacity;
+    pv_buf scratch;     /* normal forms */
+    uint32_t *children; /* of the edge being made, and what renames each of them, or NULL */
+    char **renames;
+    size_t children_capacity, renames_capacity;
     const char **texts; /* goals, then path, or tactics of the request being made */
     size_t texts_capacity;
 };
@@ -58,6 +59,13 @@ void search_run_fill(search_run *run); /* search_issue.c */
 void search_run_send(search_run *run);
 bool search_run_any_needed(search_run *run); /* a node waits that the root needs */
 const char *search_run_issue_limit(const search_run *run);
+
+/* The parts of an edge being made (search_parts.c). Room for so many; part number `at` becomes
+ * run->children[at], with what renames it in run->renames[at]. False: memory is short. */
+bool search_run_reserve_children(search_run *run, size_t count);
+bool search_run_intern(search_run *run, const search_part *part, size_t at, bool *is_new);
+const char *const *search_run_renames(const search_run *run, size_t count); /* NULL: none */
+void search_run_forget_renames(search_run *run, size_t count);
 
 /* Applies what is there of the oldest expansion; true when that one is over (search_apply.c). */
 bool search_run_apply(search_run *run);

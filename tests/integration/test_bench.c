@@ -306,7 +306,7 @@ Test(bench, whole_proofs_are_judged_or_cut_and_gone_on_from)
     cr_assert_eq(pv_file_replace(in_folder("w.jsonl"), rows, strlen(rows), NULL), PV_OK);
     cr_assert_eq(pv_file_replace(in_folder("o.jsonl"), proofs, strlen(proofs), NULL), PV_OK);
     command_result r =
-        BENCH("whole.sqlite", in_folder("w.jsonl"), "--workers", "2", "--mode", "whole", "--proofs",
+        BENCH("whole.sqlite", in_folder("w.jsonl"), "--workers", "2", "--mode", "both", "--proofs",
               in_folder("o.jsonl"), "--whole-rounds", "6", LIMITS);
     cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
     json_t *out = rows_of(&r);

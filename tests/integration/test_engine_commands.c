@@ -3,6 +3,8 @@
 
 #include "../unit/engine/fixture_checkpoint.h"
 #include "../unit/engine/fixture_config.h"
+#include "engine_model.h"
+#include "prompt.h"
 #include "pv_file.h"
 #include "pv_hash.h"
 
@@ -265,7 +267,7 @@ Test(engine_commands, bench_lets_the_model_write_whole_proofs)
     snprintf(problems, sizeof problems, "%s", in_folder("p.jsonl"));
     snprintf(store, sizeof store, "%s", in_folder("runs.sqlite"));
     command_result r = RUN(NULL, PROVER, "bench", problems, "--store", store, "--model", folder,
-                           "--mode", "whole-cot", "--whole-samples", "3", "--whole-rounds", "2",
+                           "--mode", "both-cot", "--whole-samples", "3", "--whole-rounds", "2",
                            "--whole-tokens", "16", "--budget", "tokens=200", "--workers", "1",
                            "--width", "4", "--max-tokens", "6", "--json");
     cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
@@ -283,6 +285,58 @@ Test(engine_commands, bench_lets_the_model_write_whole_proofs)
     cr_expect_eq(r.code, 2);
     cr_expect_not_null(strstr(pv_buf_text(&r.err), "other weights"), "%s", pv_buf_text(&r.err));
     command_release(&r);
+}
+
+Test(engine_commands, prove_lets_the_model_write_whole_proofs)
+{
+    static const char format[] = "{\"format\": \"state\", \"after\": \":::\"}";
+    put("prover.json", format, sizeof format - 1);
+    char *modes[] = {"whole", "both-cot"};
+    for (size_t i = 0; i < 2; i++) {
+        command_result r =
+            RUN(NULL, PROVER, "prove", "theorem t (a b : Nat) : a + b = b + a", "--model", folder,
+                "--mode", modes[i], "--repair", "1", "--whole-samples", "3", "--whole-tokens", "16",
+                "--tokens", "100", "--workers", "1", "--width", "4", "--max-tokens", "6", "--json");
+        cr_assert_eq(r.code, 1, "%s", pv_buf_text(&r.err));
+        json_t *row = command_json(&r, 0), *search = json_object_get(row, "search");
+        cr_expect_str_eq(json_text(row, "status"), "not proved");
+        cr_expect_eq(json_integer_value(json_object_get(row, "samples")), 3);
+        cr_expect_geq(json_integer_value(json_object_get(search, "tokens")), 3);
+        cr_expect_eq(json_integer_value(json_object_get(search, "states")) > 0, i == 1);
+        json_decref(row);
+        command_release(&r);
+    }
+}
+
+/* Lean's errors are the next turn: behind the prompt and the answer as they were, and with the next answer open. */
+Test(engine_commands, a_turn_goes_on_behind_the_answer)
+{
+    engine_model *model = NULL;
+    engine_encoder *encoder = NULL;
+    engine_tokens asked = {0}, answer = {0}, turn = {0}, more = {0};
+    cr_assert_eq(engine_model_open(&model, folder, 0, NULL), PV_OK);
+    cr_assert_eq(engine_encoder_new(&encoder, model->tokenizer, NULL), PV_OK);
+    cr_assert_eq(prompt_render(model, encoder, "prover-v2-cot", "theorem t", 9, &asked, NULL),
+                 PV_OK);
+    cr_assert_eq(engine_encode(encoder, "no proof", 8, 0, &answer, NULL), PV_OK);
+    cr_assert_eq(engine_encode(encoder, "wrong", 5, 0, &turn, NULL), PV_OK);
+    cr_assert_eq(prompt_render_turn(model, encoder, "prover-v2-cot", "theorem t", "no proof",
+                                    "wrong", &more, NULL),
+                 PV_OK);
+    size_t ids = asked.len + answer.len;
+    cr_assert_geq(more.len, ids + turn.len + 3, "the answer's end, and the marks of two turns");
+    cr_expect_eq(memcmp(more.ids, asked.ids, asked.len * sizeof *asked.ids), 0);
+    cr_expect_eq(memcmp(more.ids + asked.len, answer.ids, answer.len * sizeof *answer.ids), 0);
+    cr_expect_eq(more.ids[ids], model->chat.end.id);
+    cr_expect_eq(more.ids[more.len - 1], asked.ids[asked.len - 1], "the next answer is open");
+    cr_expect_eq(prompt_render_turn(model, encoder, "raw", "a", "b", "c", &more, NULL),
+                 PV_E_INVALID);
+    engine_tokens_release(&asked);
+    engine_tokens_release(&answer);
+    engine_tokens_release(&turn);
+    engine_tokens_release(&more);
+    engine_encoder_free(encoder);
+    engine_model_close(model);
 }
 
 /* ---- the model that is asked without --model ---- */

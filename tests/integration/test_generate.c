@@ -204,8 +204,8 @@ Test(generate, shards_are_parts_and_excluded_statements_stay_out)
         command_result r =
             RUN(NULL, PROVER, "generate", "-o", in_folder(i == 0 ? "0.jsonl" : "1.jsonl"),
                 "--policy", "portfolio", "--workers", "1", "--lean-seconds", "0.5", "--statements",
-                in_folder("s.lean"), "--mutations", "none", "--shard", shard, "--exclude",
-                in_folder("x.jsonl"));
+                in_folder("s.lean"), "--mutations", "none", "--shard", shard, "--judges", "2",
+                "--exclude", in_folder("x.jsonl"));
         cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
         command_release(&r);
         json_t *keys = keys_of(i == 0 ? "0.jsonl" : "1.jsonl");

@@ -40,23 +40,26 @@ Test(budget, says_what_is_wrong)
 typedef struct values {
     options copy;
     char text[128][64];
-    size_t count, given;
-    bool failed;
+    size_t count, given, of_process;
+    bool failed, decisive;
 } values;
 
 /* Puts every value into another set of options. */
-static void on_value(void *user, const char *flag, const char *value, bool given)
+static void on_value(void *user, const char *flag, const char *value, bool given, bool of_process)
 {
     values *v = user;
+    v->of_process += of_process;
+    v->decisive = v->decisive || (of_process && strcmp(flag, "--seed") == 0);
     strncpy(v->text[v->count], value, sizeof v->text[0] - 1);
     v->failed = v->failed || options_set(&v->copy, flag, v->text[v->count++], given, NULL) != PV_OK;
     v->given += given;
 }
 
-static void same(void *user, const char *flag, const char *value, bool given)
+static void same(void *user, const char *flag, const char *value, bool given, bool of_process)
 {
     values *v = user;
     (void)given;
+    (void)of_process;
     cr_expect_str_eq(value, v->text[v->count++], "%s", flag);
 }
 
@@ -70,6 +73,7 @@ Test(options, values_go_through_text_and_back)
     options_visit(&opt, on_value, &v);
     cr_expect_not(v.failed);
     cr_expect_eq(v.given, 4);
+    cr_expect(v.of_process > 20 && v.of_process < v.count && !v.decisive);
     cr_expect(v.copy.json_given && v.copy.alpha_given && !v.copy.width_given);
     cr_expect(v.copy.json && v.copy.seed == 11 && strcmp(v.copy.model, "d") == 0);
     cr_expect(v.copy.alpha == opt.alpha && v.copy.passes == 1 && !v.copy.resume);

@@ -84,6 +84,25 @@ Test(openai, a_chat_body_lets_the_server_go_on_with_the_answer)
     json_decref(body);
 }
 
+Test(openai, a_chat_body_has_the_turns_before)
+{
+    static const char *const roles[] = {"user", "assistant", "user"};
+    static const char *const texts[] = {"⊢ p", "no proof", "once more"};
+    openai_ask ask = plain(OPENAI_CHAT);
+    ask.earlier = texts[1];
+    ask.turn = texts[2];
+    json_t *body = body_of(&ask);
+    const json_t *messages = json_object_get(body, "messages");
+    cr_assert_eq(json_array_size(messages), 3);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *one = json_array_get(messages, i);
+        cr_expect_str_eq(json_string_value(json_object_get(one, "role")), roles[i]);
+        cr_expect_str_eq(json_string_value(json_object_get(one, "content")), texts[i]);
+    }
+    cr_expect_null(json_object_get(body, "continue_final_message"));
+    json_decref(body);
+}
+
 Test(openai, extra_fields_go_over_the_others)
 {
     openai_ask ask = plain(OPENAI_COMPLETIONS);

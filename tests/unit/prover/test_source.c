@@ -112,7 +112,7 @@ static void splices(const char *text, bool term, const char *proof, const char *
 {
     source src = load(text);
     size_t start = (size_t)(strstr(text, "sorry") - text);
-    source_fill fill = {start, start + 5, term, proof};
+    source_fill fill = {start, start + 5, term, proof, false};
     pv_buf out = {0};
     cr_assert_eq(source_splice(&src, true, &fill, 1, &out, NULL), PV_OK);
     cr_assert_str_eq(pv_buf_text(&out), expected);
@@ -144,11 +144,11 @@ Test(source, term_hole_gets_a_by)
 Test(source, several_fills_leave_all_other_bytes)
 {
     source src = load("a sorry b sorry c");
-    source_fill fills[] = {{2, 7, false, "x"}, {10, 15, false, "y"}};
+    source_fill fills[] = {{2, 7, false, "x", false}, {10, 15, false, "y", false}};
     pv_buf out = {0};
     cr_assert_eq(source_splice(&src, true, fills, 2, &out, NULL), PV_OK);
     cr_assert_str_eq(pv_buf_text(&out), "a x b y c");
-    source_fill wrong[] = {{10, 15, false, "y"}, {2, 7, false, "x"}};
+    source_fill wrong[] = {{10, 15, false, "y", false}, {2, 7, false, "x", false}};
     cr_assert_eq(source_splice(&src, true, wrong, 2, &out, NULL), PV_E_MISUSE);
     pv_buf_release(&out);
     source_release(&src);
