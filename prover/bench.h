@@ -22,6 +22,7 @@
 #include "quest.h"
 #include "resume.h"
 #include "store.h"
+#include "tree_list.h"
 #include "whole_tree.h"
 
 #include <jansson.h>
@@ -88,6 +89,7 @@ typedef struct bench_item {
     unsigned refusals;
     verdict verdict;
     search_stats stats;
+    tree_list trees;
 } bench_item;
 
 struct bench {

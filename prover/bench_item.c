@@ -33,6 +33,7 @@ static void forget(bench_item *item)
     bench_whole_release(item);
     pv_free(item->statement);
     theorem_list_release(&item->own.opened);
+    tree_list_release(&item->trees);
     verdict_release(&item->verdict);
     source_release(&item->own.src);
     if (item->env != NULL) {
@@ -47,12 +48,37 @@ void bench_item_release(bench_item *item)
     forget(item);
 }
 
+/* What was searched, for people. */
+static void name_search(const bench_item *item, pv_buf *out)
+{
+    if (item->now != &item->own) {
+        pv_buf_printf(out, "after the first %zu bytes of a whole proof", item->now->keep);
+    } else {
+        pv_buf_puts(out, "the statement");
+    }
+    if (item->now->target->hole_count > 1) {
+        pv_buf_printf(out, ", hole %zu of %zu", item->hole + 1, item->now->target->hole_count);
+    }
+}
+
+static void keep_tree(bench_item *item)
+{
+    pv_buf title = {0};
+    name_search(item, &title);
+    tree_list_add(&item->trees, item->search.run, pv_buf_text(&title));
+    pv_buf_release(&title);
+}
+
+/* A search is over: what it did is the attempt's. */
 static void add_search(bench_item *item)
 {
     if (item->search.run != NULL) {
         search_stats stats;
         search_stats_of(item->search.run, &stats);
         attempt_add_stats(&item->stats, &stats);
+        if (!item->b->opt.no_trees) {
+            keep_tree(item);
+        }
     }
 }
 

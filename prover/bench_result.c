@@ -73,7 +73,10 @@ void bench_result_write(bench_item *item, const char *status, const char *why)
                            .judge_seconds = item->verdict.seconds,
                            .way = way_of(item),
                            .samples = item->whole.read,
-                           .kept = item->whole.kept};
+                           .kept = item->whole.kept,
+                           .trees = item->trees.items,
+                           .tree_count = item->trees.count,
+                           .trees_left_out = item->trees.left_out};
     if (proved && (text == NULL || axioms == NULL)) {
         pv_error err = {0};
         pv_fail(&err, PV_E_NOMEM, "out of memory");

@@ -1,11 +1,11 @@
 #include "bench.h"
 
 #include "pv_mem.h"
+#include "run_environment.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The settings that are no options. */
 static const char MODEL_HASH[] = "model_sha256", GIVEN[] = "given";
@@ -19,7 +19,7 @@ static bool is_of_the_process(const char *flag)
         "--shard",        "--minutes",        "--workers",  "--device",     "--kv-memory",
         "--threads",      "--memory",         "--json",     "--verbose",    "--url",
         "--key-env",      "--in-flight",      "--rate",     "--retries",    "--server-timeout",
-        "--ca-file"};
+        "--ca-file",      "--no-trees"};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (strcmp(flags[i], flag) == 0) {
             return true;
@@ -138,44 +138,9 @@ const char *bench_settings_model(const bench *b)
     return hash == NULL ? "" : hash;
 }
 
-/* ---- what is written with every result ---- */
-
-static const char *sandbox_of(const session *s)
-{
-    return s->sandbox.describe == NULL ? "?" : s->sandbox.describe;
-}
-
-static json_t *policy_json(const bench *b)
-{
-    json_t *out = json_pack("{s:s}", "policy", b->choice.policy.ops->name);
-    if (b->choice.model != NULL) {
-        engine_sampling drawn = model_policy_sampling(b->choice.model);
-        json_object_update_missing(
-            out,
-            json_pack("{s:s,s:s,s:s,s:{s:f,s:f,s:I,s:f}}", "model", b->opt.model, "model_hash",
-                      b->model_hash, "prompt", model_policy_prompt(b->choice.model), "sampling",
-                      "temperature", (double)drawn.temperature, "top_p", (double)drawn.top_p,
-                      "top_k", (json_int_t)drawn.top_k, "min_p", (double)drawn.min_p));
-    }
-    return out;
-}
-
 pv_status bench_environment(bench *b, pv_error *err)
 {
-    char host[65] = "";
-    const char *lean = lean_pool_lean_version(b->s.pool);
-    gethostname(host, sizeof host - 1);
-    json_t *out = policy_json(b);
-    json_object_set_new(out, "prover", json_string(PROVER_VERSION));
-    json_object_set_new(out, "lean", json_string(lean == NULL ? "?" : lean));
-    json_object_set_new(out, "sandboxed", json_boolean(b->s.sandbox.active));
-    json_object_set_new(out, "sandbox", json_string(sandbox_of(&b->s)));
-    json_object_set_new(out, "host", json_string(host));
-    json_object_set_new(out, "workers", json_integer((json_int_t)b->s.pool_options.workers));
-    json_object_set_new(out, "settings", json_deep_copy(b->settings));
-    char *text = json_dumps(out, JSON_COMPACT);
-    b->environment = text == NULL ? NULL : pv_strdup(text);
-    free(text);
-    json_decref(out);
+    run_environment where = {&b->s, &b->choice, &b->opt, b->model_hash, b->settings};
+    b->environment = run_environment_json(&where);
     return b->environment == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
 }

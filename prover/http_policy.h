@@ -30,6 +30,9 @@ PV_NODISCARD pv_status http_policy_open(http_policy **out, uv_loop_t *loop, cons
                                         const char *header, pv_error *err);
 search_policy http_policy_table(http_policy *policy);
 
+/* The name that the server gives its model. Borrowed. */
+const char *http_policy_model(const http_policy *policy);
+
 /* The policy must be idle; the loop must run once more, to close its handles. NULL allowed. */
 void http_policy_close(http_policy *policy);
 

@@ -58,6 +58,8 @@ enum {
       "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
     X(FOR_BENCH, TEXT, store, "--store", "PATH", "", 0, 0,                                         \
       "the SQLite file that runs are kept in (default: $XDG_DATA_HOME/prover/runs.sqlite)")        \
+    X(FOR_PROVE | FOR_BENCH, FLAG, no_trees, "--no-trees", NULL, "", 0, 0,                         \
+      "keep no search trees in the store (`prover report` shows them)")                            \
     X(FOR_BENCH, FLAG, resume, "--resume", NULL, "", 0, 0,                                         \
       "go on with a run, or join it: the one that is named, else the latest")                      \
     X(FOR_BENCH, COUNT, passes, "--pass", "N", "1", 1, 1e6,                                        \
