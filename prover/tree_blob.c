@@ -30,7 +30,7 @@ typedef struct tree_writer {
     pv_buf states, steps, state;
     text_table texts;
     uint64_t cut_states, cut_steps, cut_failed, cut_texts;
-    uint64_t current;
+    uint64_t visited;
     bool open, starved;
 } tree_writer;
 
@@ -96,6 +96,7 @@ static void close_state(tree_writer *w)
     }
     w->open = false;
     w->failed = w->left = 0;
+    w->starved = w->starved || !pv_buf_ok(&w->state); /* clearing forgets it */
     pv_buf_clear(&w->state);
 }
 
@@ -103,7 +104,10 @@ static void put_node(void *user, const search_node_view *node)
 {
     tree_writer *w = user;
     close_state(w);
-    w->current = node->id;
+    w->visited++;
+    if (w->visited > w->count) { /* memory was short while they were numbered */
+        w->starved = true;
+    }
     if (is_over(w) || w->numbers[node->id] == 0) {
         return;
     }
@@ -202,12 +206,16 @@ static void release(tree_writer *w)
 static pv_status write_rung(const search_run *run, const char *title, const rung *keep, pv_buf *out,
                             bool *fits, pv_error *err)
 {
+    search_stats stats;
     tree_writer w = {.keep = keep};
     search_visit(run, number_node, NULL, &w);
     if (!w.starved) {
         search_visit(run, put_node, put_edge, &w);
         close_state(&w);
     }
+    search_stats_of(run, &stats);
+    w.starved = w.starved || w.count != stats.nodes ||
+                w.visited != stats.nodes; /* a visit is silent about it */
     *fits = w.starved || !is_over(&w);
     pv_status status = *fits ? assemble(&w, run, title, out, err) : PV_OK;
     release(&w);

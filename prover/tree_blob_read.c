@@ -44,8 +44,9 @@ static void take_score(tree_check *c)
 
 static void take_string(tree_check *c)
 {
-    pv_buf_clear(&c->text);
     json_scan_string(&c->scan, &c->text);
+    c->scan.starved = c->scan.starved || !pv_buf_ok(&c->text);
+    pv_buf_clear(&c->text);
 }
 
 /* One more item must be there. */
@@ -203,7 +204,7 @@ pv_status tree_blob_check(const char *json, size_t n, tree_info *out, pv_error *
         }
         seen |= member;
     }
-    bool whole = json_scan_end(&c.scan), starved = c.scan.starved || !pv_buf_ok(&c.text);
+    bool whole = json_scan_end(&c.scan), starved = c.scan.starved;
     const char *flaw = flaw_of(&c, whole, seen);
     pv_buf_release(&c.text);
     if (starved) {

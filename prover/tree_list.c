@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { ROOM_MIN = 64 << 10 }; /* less is not worth the time that it takes to fit something in */
+
 /* The first searches of an attempt leave room for those after them. */
 static size_t room_of(const tree_list *list)
 {
@@ -16,7 +18,10 @@ void tree_list_add(tree_list *list, const search_run *run, const char *title)
 {
     pv_buf blob = {0};
     pv_error err = {0};
-    pv_status status = tree_blob_write(run, title, room_of(list), &blob, &err);
+    size_t room = room_of(list);
+    pv_status status = room < ROOM_MIN ? pv_fail(&err, PV_E_LIMIT,
+                                                 "its attempt has filled %d bytes", TREE_BLOB_MAX)
+                                       : tree_blob_write(run, title, room, &blob, &err);
     if (status == PV_OK && pv_grow((void **)&list->items, &list->capacity, list->count + 1,
                                    sizeof *list->items) != 0) {
         status = pv_fail(&err, PV_E_NOMEM, "out of memory for the search tree");
