@@ -18,6 +18,7 @@ enum {
     FOR_GENERATE = 32,
     FOR_VERIFY_DATA = 64,
     FOR_BENCH = 128,
+    FOR_REPORT = 256,
     FOR_DATA = FOR_GENERATE | FOR_VERIFY_DATA,
     FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR | FOR_DATA | FOR_BENCH,
     FOR_ENGINE = FOR_PROVE | FOR_COMPLETE | FOR_GENERATE | FOR_BENCH,
@@ -28,7 +29,7 @@ enum {
 };
 
 /* X(commands, kind, field, flag, argument, default, smallest, largest, help). Numbers have bounds; text has none; a list is a
- * text option that may be given several times. */
+ * text option that may be given several times; a pair takes two words. */
 #define OPTION_TABLE(X)                                                                            \
     X(FOR_LEAN, TEXT, lean_project, "--lean-project", "DIR", "", 0, 0,                             \
       "run Lean inside this Lake project (its toolchain and libraries)")                           \
@@ -60,6 +61,14 @@ enum {
       "the SQLite file that runs are kept in (default: $XDG_DATA_HOME/prover/runs.sqlite)")        \
     X(FOR_PROVE | FOR_BENCH, FLAG, no_trees, "--no-trees", NULL, "", 0, 0,                         \
       "keep no search trees in the store (`prover report` shows them)")                            \
+    X(FOR_REPORT, TEXT, page, "-o", "PAGE.html", "", 0, 0, "the page to write")                    \
+    X(FOR_REPORT, TEXT, run, "--run", "ID", "", 0, 0,                                              \
+      "the run to show, by the beginning of its name (default: the latest of the first store)")    \
+    X(FOR_REPORT, PAIR, compare, "--compare", "RUN_A RUN_B", "", 0, 0,                             \
+      "show these two runs side by side")                                                          \
+    X(FOR_REPORT, TEXT, title, "--title", "TEXT", "", 0, 0, "the page's title")                    \
+    X(FOR_REPORT, NUMBER, trees, "--trees", "MIB", "16", 0, 2000,                                  \
+      "room for search trees in the page; the smallest ones come first (0: none)")                 \
     X(FOR_BENCH, FLAG, resume, "--resume", NULL, "", 0, 0,                                         \
       "go on with a run, or join it: the one that is named, else the latest")                      \
     X(FOR_BENCH, COUNT, passes, "--pass", "N", "1", 1, 1e6,                                        \
@@ -197,7 +206,7 @@ enum {
     X(FOR_VERIFY, TEXT, against, "--against", "STATEMENT.lean", "", 0, 0,                          \
       "the statements, with sorry, that FILE.lean must prove")                                     \
     X(FOR_ALL, FLAG, json, "--json", NULL, "", 0, 0, "results as JSON lines on stdout")            \
-    X(FOR_ALL, COUNT, verbose, "--verbose", "N", "0", 0, 3,                                        \
+    X(FOR_ALL | FOR_REPORT, COUNT, verbose, "--verbose", "N", "0", 0, 3,                           \
       "log on stderr: 1 what happens, 2 more, 3 everything")
 
 enum { OPTION_LIST_MAX = 64 };
@@ -217,6 +226,7 @@ typedef struct options {
 #define FIELD_NUMBER(name) double name;
 #define FIELD_TEXT(name)   const char *name; /* borrowed from argv; "" when not given */
 #define FIELD_LIST(name)   option_list name;
+#define FIELD_PAIR(name)   const char *name[2]; /* borrowed from argv; NULL when not given */
 #define X(commands, kind, field, ...)                                                              \
     FIELD_##kind(field) bool field##_given; /* on the command line, not by the table */
     OPTION_TABLE(X)

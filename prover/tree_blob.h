@@ -32,9 +32,12 @@ enum {
 PV_NODISCARD pv_status tree_blob_write(const search_run *run, const char *title, size_t max,
                                        pv_buf *out, pv_error *err);
 
+enum { TREE_TITLE_MAX = 128 };
+
 typedef struct tree_info {
-    uint64_t states, steps;                                /* that are in it */
-    uint64_t cut_states, cut_steps, cut_failed, cut_texts; /* that are not   */
+    uint64_t states, steps;                                /* that are in it   */
+    uint64_t cut_states, cut_steps, cut_failed, cut_texts; /* that are not     */
+    char title[TREE_TITLE_MAX];                            /* cut to this size */
 } tree_info;
 
 /* Is it such a blob, with every number of a text or a state within its bounds? What a store holds may come from anywhere. Appends its JSON

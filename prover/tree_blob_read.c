@@ -1,4 +1,5 @@
 #include "json_scan.h"
+#include "pv_utf8.h"
 #include "tree_blob.h"
 
 #include <string.h>
@@ -44,9 +45,9 @@ static void take_score(tree_check *c)
 
 static void take_string(tree_check *c)
 {
-    json_scan_string(&c->scan, &c->text);
-    c->scan.starved = c->scan.starved || !pv_buf_ok(&c->text);
     pv_buf_clear(&c->text);
+    json_scan_string(&c->scan, &c->text);
+    c->scan.starved = c->scan.starved || !pv_buf_ok(&c->text); /* clearing forgets it */
 }
 
 /* One more item must be there. */
@@ -149,7 +150,13 @@ static unsigned check_member(tree_check *c, const json_scan_name *key)
     }
     if (json_scan_key_is(key, "title") || json_scan_key_is(key, "end")) {
         take_string(c);
-        return json_scan_key_is(key, "end") ? SEEN_END : SEEN_TITLE;
+        if (json_scan_key_is(key, "end")) {
+            return SEEN_END;
+        }
+        size_t n = pv_utf8_clip(pv_buf_text(&c->text), c->text.len, TREE_TITLE_MAX - 1);
+        memcpy(c->info.title, pv_buf_text(&c->text), n);
+        c->info.title[n] = '\0';
+        return SEEN_TITLE;
     }
     if (json_scan_key_is(key, "texts")) {
         check_texts(c);
