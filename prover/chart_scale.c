@@ -41,6 +41,18 @@ chart_scale chart_scale_linear(double high, bool whole, double from, double to)
     return s;
 }
 
+chart_scale chart_scale_count(size_t most, double from, double to)
+{
+    chart_scale s = chart_scale_linear((double)most, true, from, to);
+    double step = s.ticks[1];
+    s.high = most > 0 ? (double)most : 1;
+    while (s.tick_count > 1 && s.ticks[s.tick_count - 1] > s.high - step / 2) {
+        s.tick_count--; /* too near to the last one */
+    }
+    s.ticks[s.tick_count++] = s.high;
+    return s;
+}
+
 /* Every round number while there are few, else the powers of ten, else every second, third, ... of them. */
 static void set_log_ticks(chart_scale *s)
 {

@@ -18,6 +18,9 @@ typedef struct chart_scale {
 /* From 0 to the first round number at or above `high`. Whole ticks only when `whole`. */
 chart_scale chart_scale_linear(double high, bool whole, double from, double to);
 
+/* From 0 to exactly `most` > 0, with `most` as the last tick: for what can be counted. */
+chart_scale chart_scale_count(size_t most, double from, double to);
+
 /* From the round number (1, 2, 5 times a power of ten) at or below `low` to that at or above `high`. low <= 0 is taken for a thousandth
  * of high; the two are at least a factor of 10 apart. */
 chart_scale chart_scale_log(double low, double high, double from, double to);

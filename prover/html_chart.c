@@ -70,7 +70,7 @@ void html_chart_steps(pv_buf *out, const chart *c)
     }
     chart_scale x = c->logarithmic ? chart_scale_log(low, high, LEFT, RIGHT)
                                    : chart_scale_linear(high, false, LEFT, RIGHT);
-    chart_scale y = chart_scale_linear((double)c->most, true, BOTTOM, TOP);
+    chart_scale y = chart_scale_count(c->most, BOTTOM, TOP);
     begin(out, c);
     put_axes(out, c, &x, &y);
     for (size_t i = 0; i < c->line_count; i++) {

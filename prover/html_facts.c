@@ -366,7 +366,8 @@ pv_status html_facts(const html_page *page, pv_buf *out, pv_error *err)
 {
     pv_buf_puts(out, "<section>\n<h2>What the results stand on</h2>\n");
     pv_status status = put_passes(page, out, err);
-    pv_buf_puts(out, "<table class=\"facts\">");
+    pv_buf_puts(out,
+                page->run_count > 1 ? "<table class=\"facts two\">" : "<table class=\"facts\">");
     if (page->run_count > 1) {
         pv_buf_puts(out, "<thead><tr><td></td><th scope=\"col\"><b class=\"run-a\">A</b></th><th "
                          "scope=\"col\"><b class=\"run-b\">B</b></th></tr></thead>");

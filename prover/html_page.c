@@ -23,7 +23,10 @@ void html_page_solved(const report_run *run, pv_buf *out)
     html_count(out, run->problem_count);
     pv_buf_printf(out, run->problem_count == 1 ? " problem proved" : " problems proved");
     if (run->problem_count > 0) {
-        pv_buf_printf(out, " (%.1f\xc2\xa0%%)", 100 * (double)solved / (double)run->problem_count);
+        double part = (double)solved / (double)run->problem_count, low, high;
+        pass_interval(part, run->problem_count, &low, &high);
+        pv_buf_printf(out, " (%.1f\xc2\xa0%%; 95\xc2\xa0%% interval %.1f to %.1f\xc2\xa0%%)",
+                      100 * part, 100 * low, 100 * high);
     }
 }
 
