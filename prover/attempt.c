@@ -31,6 +31,7 @@ void attempt_release(attempt *a)
     pv_free(a->why);
     pv_free(a->text);
     pv_free(a->tree);
+    tree_list_release(&a->trees);
     verdict_release(&a->verdict);
     memset(a, 0, sizeof *a);
 }
@@ -182,6 +183,20 @@ void attempt_add_stats(search_stats *sum, const search_stats *one)
     sum->digest ^= one->digest;
 }
 
+static void keep_tree(const hunt *h, attempt *out)
+{
+    pv_buf title = {0};
+    if (h->s->opt->prove_store[0] == '\0' || h->s->opt->no_trees) {
+        return;
+    }
+    pv_buf_puts(&title, "the statement");
+    if (h->t->hole_count > 1) {
+        pv_buf_printf(&title, ", hole %zu of %zu", h->hole + 1, h->t->hole_count);
+    }
+    tree_list_add(&out->trees, h->run, pv_buf_text(&title));
+    pv_buf_release(&title);
+}
+
 /* Lets what is in flight come home, and frees. */
 static void end_hunt(hunt *h, attempt *out)
 {
@@ -189,6 +204,7 @@ static void end_hunt(hunt *h, attempt *out)
         search_stats stats;
         search_stats_of(h->run, &stats);
         attempt_add_stats(&out->stats, &stats);
+        keep_tree(h, out);
         search_cancel(h->run);
         while (search_in_flight(h->run) > 0 || !lean_verifier_idle(&h->verifier)) {
             session_round(h->s);

@@ -9,6 +9,7 @@
 #include "session.h"
 #include "source.h"
 #include "theorem.h"
+#include "tree_list.h"
 
 typedef enum attempt_end {
     ATTEMPT_PROVED,      /* audited                                                     */
@@ -24,6 +25,7 @@ typedef struct attempt {
     char **proofs; /* hole_count tactic blocks, NULL where none was found        */
     size_t proof_count;
     char *text;           /* the declaration with its proofs; NULL without              */
+    tree_list trees;      /* the searches' trees; empty unless --store keeps them       */
     char *tree;           /* the search tree for people; NULL unless asked for          */
     verdict verdict;      /* the judge's, when it was asked                             */
     pv_error trace_error; /* the trace could not be written; the search went on */

@@ -119,9 +119,6 @@ struct bench {
 };
 
 /* bench_settings.c */
-/* Everything that results depend on but the problems, and its hash, into run->settings and run->fingerprint. */
-PV_NODISCARD pv_status bench_settings_write(const options *opt, const char *model_hash,
-                                            store_run *run, pv_error *err);
 /* Puts run->settings into *opt, whose texts are then borrowed from `b->run`. An option of the command line that says something else
  * is PV_E_INVALID. */
 PV_NODISCARD pv_status bench_settings_read(bench *b, pv_error *err);

@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "policy_choice.h"
 #include "progress.h"
+#include "prove_run.h"
 #include "report.h"
 
 #include <stdio.h>
@@ -24,10 +25,13 @@ static void count_end(tally *sum, attempt_end end)
 }
 
 static pv_status prove_one(session *s, const source *src, const theorem *t, fill_list *done,
-                           tally *sum, pv_error *err)
+                           prove_run *run, tally *sum, pv_error *err)
 {
     attempt a;
     pv_status status = attempt_theorem(s, src, t, done, &a, err);
+    if (status == PV_OK) {
+        status = prove_run_keep(run, &a, s->opt->seed, err);
+    }
     report_context context = {s, src, s->policy.ops->name, lean_pool_lean_version(s->pool)};
     pv_error report_error = {0};
     pv_status written = report_attempt(&context, t, &a, &report_error);
@@ -42,14 +46,14 @@ static pv_status prove_one(session *s, const source *src, const theorem *t, fill
     return status;
 }
 
-static pv_status prove_all(session *s, const source *src, const theorem_list *list, tally *sum,
-                           pv_error *err)
+static pv_status prove_all(session *s, const source *src, const theorem_list *list, prove_run *run,
+                           tally *sum, pv_error *err)
 {
     fill_list done = {0};
     pv_status status = PV_OK;
     for (size_t i = 0; i < list->count && status == PV_OK && !s->interrupted; i++) {
-        if (list->items[i].hole_count > 0 || list->count == 1) {
-            status = prove_one(s, src, &list->items[i], &done, sum, err);
+        if (prove_run_has(list, i)) {
+            status = prove_one(s, src, &list->items[i], &done, run, sum, err);
         }
     }
     fill_list_release(&done);
@@ -99,6 +103,7 @@ static exit_code prove_source(const options *opt, const source *src)
     lean_env *env = NULL;
     theorem_list list = {0};
     tally sum = {0};
+    prove_run run = {0};
     policy_choice choice = {0};
     pv_status status = session_open(&s, opt, &err);
     if (status == PV_OK) {
@@ -113,7 +118,14 @@ static exit_code prove_source(const options *opt, const source *src)
         status = check_list(src, &list, &err);
     }
     if (status == PV_OK) {
-        status = prove_all(&s, src, &list, &sum, &err);
+        status = prove_run_open(&run, &s, &choice, src, &list, &err);
+    }
+    if (status == PV_OK) {
+        status = prove_all(&s, src, &list, &run, &sum, &err);
+    }
+    pv_error close_error = {0};
+    if (prove_run_close(&run, &close_error) != PV_OK && status == PV_OK) {
+        status = pv_fail(&err, close_error.status, "%s", close_error.msg);
     }
     theorem_list_release(&list);
     if (env != NULL) {

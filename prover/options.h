@@ -59,6 +59,8 @@ enum {
       "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
     X(FOR_BENCH, TEXT, store, "--store", "PATH", "", 0, 0,                                         \
       "the SQLite file that runs are kept in (default: $XDG_DATA_HOME/prover/runs.sqlite)")        \
+    X(FOR_PROVE, TEXT, prove_store, "--store", "FILE", "", 0, 0,                                   \
+      "keep results and search trees in this SQLite file, for `prover report`")                    \
     X(FOR_PROVE | FOR_BENCH, FLAG, no_trees, "--no-trees", NULL, "", 0, 0,                         \
       "keep no search trees in the store (`prover report` shows them)")                            \
     X(FOR_REPORT, TEXT, page, "-o", "PAGE.html", "", 0, 0, "the page to write")                    \
