@@ -232,6 +232,39 @@ Test(report, what_models_and_lean_wrote_stays_text_and_the_page_works)
     browser_close(&b);
 }
 
+/* On a real Lean: what prove and bench keep, and that it can be left out. */
+Test(report, prove_and_bench_keep_what_a_page_shows)
+{
+    write_file(in_folder("t.lean"), "theorem swap (p q : Prop) : p ∧ q → q ∧ p := by sorry\n"
+                                    "theorem no (a b : Nat) : a = b := by sorry\n");
+    command_result r =
+        RUN(NULL, PROVER, "prove", in_folder("t.lean"), "--store", in_folder("s"), "--policy",
+            "portfolio", "--nodes", "12", "--timeout", "60", "--heartbeats", "3000");
+    cr_assert_eq(r.code, 1, "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    r = REPORT(in_folder("s"), "-o", in_folder("a.html"), "--title", "a <title>");
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_expect_not_null(strstr(pv_buf_text(&r.out), "1 of 2 problems proved"));
+    command_release(&r);
+    pv_buf page = {0};
+    cr_assert_eq(pv_file_read(in_folder("a.html"), 1 << 24, &page, NULL), PV_OK);
+    cr_expect_not_null(strstr(pv_buf_text(&page), "<h1>a &lt;title&gt;</h1>"));
+    cr_expect_not_null(strstr(pv_buf_text(&page), "theorem swap (p q : Prop)"));
+    cr_expect_not_null(strstr(pv_buf_text(&page), "id=\"t0\">"));
+    cr_expect_not_null(strstr(pv_buf_text(&page), "id=\"t1\">"));
+    pv_buf_release(&page);
+    r = RUN(NULL, PROVER, "bench", in_folder("t.lean"), "--store", in_folder("b"), "--policy",
+            "portfolio", "--budget", "nodes=12", "--heartbeats", "3000", "--no-trees");
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    r = REPORT(in_folder("b"), "-o", in_folder("b.html"));
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    cr_assert_eq(pv_file_read(in_folder("b.html"), 1 << 24, &page, NULL), PV_OK);
+    cr_expect_null(strstr(pv_buf_text(&page), "data-tree="));
+    pv_buf_release(&page);
+}
+
 Test(report, says_what_is_wrong)
 {
     command_result r = REPORT(in_folder("nothing"), "-o", in_folder("x.html"));
