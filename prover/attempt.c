@@ -30,6 +30,7 @@ void attempt_release(attempt *a)
     pv_free(a->why);
     pv_free(a->text);
     pv_free(a->tree);
+    tree_list_release(&a->trees);
     verdict_release(&a->verdict);
     memset(a, 0, sizeof *a);
 }
@@ -101,9 +102,21 @@ static pv_status on_search_begins(void *user, search_trace **trace, pv_error *er
     return status;
 }
 
+static void keep_tree(const hunt *h, const search_run *run)
+{
+    pv_buf title = {0};
+    if (h->s->opt->prove_store[0] == '\0' || h->s->opt->no_trees) {
+        return;
+    }
+    effort_search_title(&h->effort, &title);
+    tree_list_add(&h->out->trees, run, pv_buf_text(&title));
+    pv_buf_release(&title);
+}
+
 static void on_search_ends(void *user, const search_run *run)
 {
     hunt *h = user;
+    keep_tree(h, run);
     if (h->s->opt->tree) {
         pv_free(h->out->tree);
         h->out->tree = tree_view(run);

@@ -4,6 +4,7 @@
 
 #include "effort.h"
 #include "lean_session.h"
+#include "tree_list.h"
 
 typedef enum attempt_end {
     ATTEMPT_PROVED,      /* audited                                                     */
@@ -20,6 +21,7 @@ typedef struct attempt {
     size_t proof_count;
     bool as_is;      /* they are bytes that stand for the holes; else tactic blocks */
     char *text;      /* the declaration with its proofs; NULL without              */
+    tree_list trees; /* the searches' trees; empty unless --store keeps them */
     char *tree;      /* the search tree for people; NULL unless asked for          */
     verdict verdict; /* the judge's, when it was asked                             */
     effort_way way;  /* of the proof                                               */

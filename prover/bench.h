@@ -18,6 +18,7 @@
 #include "policy_choice.h"
 #include "problem.h"
 #include "store.h"
+#include "tree_list.h"
 #include "writer_choice.h"
 
 #include <jansson.h>
@@ -54,6 +55,7 @@ typedef struct bench_item {
     judge_text asked;
     verdict verdict;
     uint64_t found_ms; /* when the proof that is judged was found */
+    tree_list trees;
 } bench_item;
 
 struct bench {
@@ -82,9 +84,6 @@ struct bench {
 };
 
 /* bench_settings.c */
-/* Everything that results depend on but the problems, and its hash, into run->settings and run->fingerprint. */
-PV_NODISCARD pv_status bench_settings_write(const options *opt, const char *model_hash,
-                                            store_run *run, pv_error *err);
 /* Puts run->settings into *opt, whose texts are then borrowed from `b->run`. An option of the command line that says something else
  * is PV_E_INVALID. */
 PV_NODISCARD pv_status bench_settings_read(bench *b, pv_error *err);

@@ -20,6 +20,7 @@ static void forget(bench_item *item)
     effort_release(&item->effort);
     pv_free(item->statement);
     theorem_list_release(&item->opened);
+    tree_list_release(&item->trees);
     verdict_release(&item->verdict);
     source_release(&item->src);
     if (item->env != NULL) {
@@ -205,6 +206,15 @@ static const theorem *find_target(const bench_item *item)
     return NULL;
 }
 
+static void keep_tree(void *user, const search_run *run)
+{
+    bench_item *item = user;
+    pv_buf title = {0};
+    effort_search_title(&item->effort, &title);
+    tree_list_add(&item->trees, run, pv_buf_text(&title));
+    pv_buf_release(&title);
+}
+
 static effort_plan plan_of(bench_item *item)
 {
     bench *b = item->b;
@@ -233,6 +243,8 @@ static effort_plan plan_of(bench_item *item)
                 .seed = item->seed},
         .limit = b->limit,
         .chunk = QUEST_CHUNK,
+        .search_ends = opt->no_trees ? NULL : keep_tree,
+        .user = item,
     };
     return plan;
 }

@@ -59,7 +59,10 @@ void bench_result_write(bench_item *item, const char *status, const char *why)
                            .judge_seconds = item->verdict.seconds,
                            .way = effort_way_name(e->way),
                            .samples = e->whole.read,
-                           .kept = e->whole.kept};
+                           .kept = e->whole.kept,
+                           .trees = item->trees.items,
+                           .tree_count = item->trees.count,
+                           .trees_left_out = item->trees.left_out};
     if (proved && (text == NULL || axioms == NULL)) {
         pv_error err = {0};
         pv_fail(&err, PV_E_NOMEM, "out of memory");

@@ -1,27 +1,13 @@
 #include "bench.h"
 
 #include "pv_mem.h"
+#include "run_environment.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* The settings that are no options. */
-static const char MODEL_HASH[] = "model_sha256", GIVEN[] = "given";
-
-/* A value, and whether it was given: where it was not, a model may have its own idea of it. */
-static void put_setting(void *user, const char *flag, const char *value, bool given,
-                        bool of_process)
-{
-    json_t *settings = user;
-    if (!of_process) { /* what decides results, but the problems, which the run has */
-        json_object_set_new(settings, flag, json_string(value));
-        if (given) {
-            json_array_append_new(json_object_get(settings, GIVEN), json_string(flag));
-        }
-    }
-}
+static const char MODEL_HASH[] = "model_sha256", GIVEN[] = "given"; /* as run_settings.c */
 
 static bool is_given(const json_t *settings, const char *flag)
 {
@@ -33,38 +19,6 @@ static bool is_given(const json_t *settings, const char *flag)
         }
     }
     return false;
-}
-
-/* Over what a run of another store must have in common with this one to be a part of the same benchmark. A checkpoint counts by what is
- * in it, not by where it lies. */
-static void make_fingerprint(const json_t *settings, store_run *run)
-{
-    json_t *copy = json_copy((json_t *)settings);
-    json_object_del(copy, "--model");
-    char *text = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
-    pv_sha256 sha;
-    pv_sha256_init(&sha);
-    if (text != NULL) {
-        pv_sha256_add(&sha, text, strlen(text) + 1);
-    }
-    pv_sha256_add(&sha, run->problems_hash, strlen(run->problems_hash));
-    pv_sha256_end(&sha, run->fingerprint);
-    free(text);
-    json_decref(copy);
-}
-
-pv_status bench_settings_write(const options *opt, const char *model_hash, store_run *run,
-                               pv_error *err)
-{
-    json_t *settings = json_pack("{s:[]}", GIVEN);
-    options_visit(opt, put_setting, settings);
-    json_object_set_new(settings, MODEL_HASH, json_string(model_hash));
-    char *text = json_dumps(settings, JSON_COMPACT);
-    run->settings = text == NULL ? NULL : pv_strdup(text);
-    make_fingerprint(settings, run);
-    free(text);
-    json_decref(settings);
-    return run->settings == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
 }
 
 /* ---- back ---- */
@@ -122,44 +76,9 @@ const char *bench_settings_model(const bench *b)
     return hash == NULL ? "" : hash;
 }
 
-/* ---- what is written with every result ---- */
-
-static const char *sandbox_of(const session *s)
-{
-    return s->sandbox.describe == NULL ? "?" : s->sandbox.describe;
-}
-
-static json_t *policy_json(const bench *b)
-{
-    json_t *out = json_pack("{s:s}", "policy", b->choice.policy.ops->name);
-    if (b->choice.model != NULL) {
-        engine_sampling drawn = model_policy_sampling(b->choice.model);
-        json_object_update_missing(
-            out,
-            json_pack("{s:s,s:s,s:s,s:{s:f,s:f,s:I,s:f}}", "model", b->opt.model, "model_hash",
-                      b->model_hash, "prompt", model_policy_prompt(b->choice.model), "sampling",
-                      "temperature", (double)drawn.temperature, "top_p", (double)drawn.top_p,
-                      "top_k", (json_int_t)drawn.top_k, "min_p", (double)drawn.min_p));
-    }
-    return out;
-}
-
 pv_status bench_environment(bench *b, pv_error *err)
 {
-    char host[65] = "";
-    const char *lean = lean_pool_lean_version(b->s.pool);
-    gethostname(host, sizeof host - 1);
-    json_t *out = policy_json(b);
-    json_object_set_new(out, "prover", json_string(PROVER_VERSION));
-    json_object_set_new(out, "lean", json_string(lean == NULL ? "?" : lean));
-    json_object_set_new(out, "sandboxed", json_boolean(b->s.sandbox.active));
-    json_object_set_new(out, "sandbox", json_string(sandbox_of(&b->s)));
-    json_object_set_new(out, "host", json_string(host));
-    json_object_set_new(out, "workers", json_integer((json_int_t)b->s.pool_options.workers));
-    json_object_set_new(out, "settings", json_deep_copy(b->settings));
-    char *text = json_dumps(out, JSON_COMPACT);
-    b->environment = text == NULL ? NULL : pv_strdup(text);
-    free(text);
-    json_decref(out);
+    run_environment where = {&b->s, &b->choice, &b->opt, b->model_hash, b->settings};
+    b->environment = run_environment_json(&where);
     return b->environment == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory") : PV_OK;
 }

@@ -7,6 +7,7 @@
 #include "progress.h"
 #include "pv_log.h"
 #include "pv_mem.h"
+#include "run_settings.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -141,7 +142,7 @@ static pv_status new_run(bench *b, pv_error *err)
         b->run.seed = b->opt.seed;
         status = b->run.file == NULL || b->run.shard == NULL || b->run.lean == NULL
                      ? pv_fail(err, PV_E_NOMEM, "out of memory")
-                     : bench_settings_write(&b->opt, b->model_hash, &b->run, err);
+                     : run_settings_write(&b->opt, b->model_hash, &b->run, err);
     }
     return status == PV_OK ? store_run_create(b->store, &b->run, &b->problems, err) : status;
 }

@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "policy_choice.h"
 #include "progress.h"
+#include "prove_run.h"
 #include "report.h"
 #include "writer_choice.h"
 
@@ -24,10 +25,13 @@ static void count_end(tally *sum, attempt_end end)
     }
 }
 
-static pv_status prove_one(const attempt_task *task, tally *sum, pv_error *err)
+static pv_status prove_one(const attempt_task *task, prove_run *run, tally *sum, pv_error *err)
 {
     attempt a;
     pv_status status = attempt_theorem(task, &a, err);
+    if (status == PV_OK) {
+        status = prove_run_keep(run, &a, task->s->opt->seed, err);
+    }
     report_context context = {task->s, task->src, task->s->policy.ops->name,
                               lean_pool_lean_version(task->s->pool)};
     pv_error report_error = {0};
@@ -44,8 +48,8 @@ static pv_status prove_one(const attempt_task *task, tally *sum, pv_error *err)
 }
 
 /* `common`: the task without its theorem. */
-static pv_status prove_all(const attempt_task *common, const theorem_list *list, tally *sum,
-                           pv_error *err)
+static pv_status prove_all(const attempt_task *common, const theorem_list *list, prove_run *run,
+                           tally *sum, pv_error *err)
 {
     fill_list done = {0};
     attempt_task task = *common;
@@ -53,8 +57,8 @@ static pv_status prove_all(const attempt_task *common, const theorem_list *list,
     task.done = &done;
     for (size_t i = 0; i < list->count && status == PV_OK && !task.s->interrupted; i++) {
         task.theorem = &list->items[i];
-        if (task.theorem->hole_count > 0 || list->count == 1) {
-            status = prove_one(&task, sum, err);
+        if (prove_run_has(list, i)) {
+            status = prove_one(&task, run, sum, err);
         }
         task.target += task.theorem->hole_count > 0;
     }
@@ -105,6 +109,7 @@ static exit_code prove_source(const options *opt, const source *src)
     lean_env *env = NULL;
     theorem_list list = {0};
     tally sum = {0};
+    prove_run run = {0};
     policy_choice choice = {0};
     writer_choice writers = {0};
     pv_status status = session_open(&s, opt, &err);
@@ -123,9 +128,16 @@ static exit_code prove_source(const options *opt, const source *src)
         status = check_list(src, &list, &err);
     }
     if (status == PV_OK) {
+        status = prove_run_open(&run, &s, &choice, src, &list, &err);
+    }
+    if (status == PV_OK) {
         attempt_task common = {
             .s = &s, .env = env, .src = src, .writer = writers.table, .steps = writers.steps};
-        status = prove_all(&common, &list, &sum, &err);
+        status = prove_all(&common, &list, &run, &sum, &err);
+    }
+    pv_error close_error = {0};
+    if (prove_run_close(&run, &close_error) != PV_OK && status == PV_OK) {
+        status = pv_fail(&err, close_error.status, "%s", close_error.msg);
     }
     theorem_list_release(&list);
     if (env != NULL) {

@@ -508,6 +508,19 @@ void effort_start(effort *e, const effort_plan *plan)
     pv_buf_release(&why);
 }
 
+void effort_search_title(const effort *e, pv_buf *out)
+{
+    size_t holes = target_of(e)->hole_count;
+    if (e->now != NULL) {
+        pv_buf_printf(out, "after the first %zu bytes of a whole proof", e->now->keep);
+    } else {
+        pv_buf_puts(out, "the statement");
+    }
+    if (holes > 1) {
+        pv_buf_printf(out, ", hole %zu of %zu", e->hole + 1, holes);
+    }
+}
+
 const search_run *effort_search(const effort *e)
 {
     return e->running ? e->search.run : NULL;

@@ -99,6 +99,9 @@ void effort_judged(effort *e, bool accepted, const char *why);
 /* The search under way, for those who show progress; NULL. */
 const search_run *effort_search(const effort *e);
 
+/* What that search searches, for people: "the statement, hole 2 of 3". Within search_ends, too. */
+void effort_search_title(const effort *e, pv_buf *out);
+
 /* Cancels; true once nothing is out and every search is freed. Idempotent; {0} is over. */
 bool effort_end(effort *e);
 void effort_release(effort *e);

@@ -308,6 +308,11 @@ search_policy http_policy_table(http_policy *policy)
     return table;
 }
 
+const char *http_policy_model(const http_policy *policy)
+{
+    return openai_server_model(policy->server);
+}
+
 /* ---- life ---- */
 
 static pv_status find_key(const options *opt, const char **key, pv_error *err)

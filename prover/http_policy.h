@@ -34,6 +34,9 @@ search_policy http_policy_table(http_policy *policy);
 /* The server, for others that ask it; borrowed until the policy is closed. */
 openai_server *http_policy_server(http_policy *policy);
 
+/* The name that the server gives its model. Borrowed. */
+const char *http_policy_model(const http_policy *policy);
+
 /* The policy must be idle; the loop must run once more, to close its handles. NULL allowed. */
 void http_policy_close(http_policy *policy);
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum option_kind { FLAG, COUNT, NUMBER, TEXT, LIST } option_kind;
+typedef enum option_kind { FLAG, COUNT, NUMBER, TEXT, LIST, PAIR } option_kind;
 
 typedef struct option_row {
     int commands;
@@ -148,6 +148,20 @@ static const option_row *find_row(int command, const char *flag, size_t n)
     return NULL;
 }
 
+/* The two words after argv[*at]. */
+static pv_status read_pair(options *opt, const option_row *row, int argc, char **argv, int *at,
+                           pv_error *err)
+{
+    if (strchr(argv[*at], '=') != NULL || *at + 2 >= argc) {
+        return pv_fail(err, PV_E_INVALID, "%s needs two arguments: %s %s", row->flag, row->flag,
+                       row->argument);
+    }
+    const char *words[2] = {argv[*at + 1], argv[*at + 2]};
+    memcpy(field_of(opt, row), words, sizeof words);
+    *at += 2;
+    return PV_OK;
+}
+
 /* Reads the option at argv[*at], and its argument; leaves *at on the last word used. */
 static pv_status read_option(options *opt, int argc, char **argv, int *at, pv_error *err)
 {
@@ -163,6 +177,9 @@ static pv_status read_option(options *opt, int argc, char **argv, int *at, pv_er
             return pv_fail(err, PV_E_INVALID, "%s takes no argument", row->flag);
         }
         return set_field(opt, row, NULL, err);
+    }
+    if (row->kind == PAIR) {
+        return read_pair(opt, row, argc, argv, at, err);
     }
     if (word[n] == '=') {
         return set_field(opt, row, word + n + 1, err);
@@ -188,7 +205,7 @@ pv_status options_parse(options *out, int command, int argc, char **argv, int fi
     }
     pv_status status = PV_OK;
     for (size_t i = 0; i < ROW_COUNT && status == PV_OK; i++) {
-        if (rows[i].kind != FLAG && rows[i].kind != LIST) {
+        if (rows[i].kind != FLAG && rows[i].kind != LIST && rows[i].kind != PAIR) {
             status = set_field(&opt, &rows[i], rows[i].fallback, err);
         }
     }
@@ -251,7 +268,7 @@ void options_visit(const options *opt, options_on_value *on_value, void *user)
 {
     for (size_t i = 0; i < ROW_COUNT; i++) {
         const option_row *row = &rows[i];
-        if ((row->commands & opt->command) != 0 && row->kind != LIST) {
+        if ((row->commands & opt->command) != 0 && row->kind != LIST && row->kind != PAIR) {
             pv_buf value = {0};
             put_value(opt, row, &value);
             on_value(user, row->flag, pv_buf_text(&value), *given_of((options *)opt, row),
@@ -264,7 +281,7 @@ void options_visit(const options *opt, options_on_value *on_value, void *user)
 pv_status options_set(options *opt, const char *flag, const char *value, bool given, pv_error *err)
 {
     const option_row *row = find_row(opt->command, flag, strlen(flag));
-    if (row == NULL || row->kind == LIST) {
+    if (row == NULL || row->kind == LIST || row->kind == PAIR) {
         return pv_fail(err, PV_E_INVALID, "unknown option %s", flag);
     }
     *given_of(opt, row) = given;

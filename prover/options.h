@@ -18,6 +18,7 @@ enum {
     FOR_GENERATE = 32,
     FOR_VERIFY_DATA = 64,
     FOR_BENCH = 128,
+    FOR_REPORT = 256,
     FOR_DATA = FOR_GENERATE | FOR_VERIFY_DATA,
     FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR | FOR_DATA | FOR_BENCH,
     FOR_ENGINE = FOR_PROVE | FOR_COMPLETE | FOR_GENERATE | FOR_BENCH,
@@ -31,7 +32,7 @@ enum {
 };
 
 /* X(commands, kind, field, flag, argument, default, smallest, largest, help). Numbers have bounds; text has none; a list is a
- * text option that may be given several times. */
+ * text option that may be given several times; a pair takes two words. */
 #define OPTION_TABLE(X)                                                                            \
     X(FOR_LEAN | OF_PROCESS, TEXT, lean_project, "--lean-project", "DIR", "", 0, 0,                \
       "run Lean inside this Lake project (its toolchain and libraries)")                           \
@@ -61,6 +62,18 @@ enum {
       "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
     X(FOR_BENCH | OF_PROCESS, TEXT, store, "--store", "PATH", "", 0, 0,                            \
       "the SQLite file that runs are kept in (default: $XDG_DATA_HOME/prover/runs.sqlite)")        \
+    X(FOR_PROVE | OF_PROCESS, TEXT, prove_store, "--store", "FILE", "", 0, 0,                      \
+      "keep results and search trees in this SQLite file, for `prover report`")                    \
+    X(FOR_PROVE | FOR_BENCH | OF_PROCESS, FLAG, no_trees, "--no-trees", NULL, "", 0, 0,            \
+      "keep no search trees in the store (`prover report` shows them)")                            \
+    X(FOR_REPORT, TEXT, page, "-o", "PAGE.html", "", 0, 0, "the page to write")                    \
+    X(FOR_REPORT, TEXT, run, "--run", "ID", "", 0, 0,                                              \
+      "the run to show, by the beginning of its name (default: the latest of the first store)")    \
+    X(FOR_REPORT, PAIR, compare, "--compare", "RUN_A RUN_B", "", 0, 0,                             \
+      "show these two runs side by side")                                                          \
+    X(FOR_REPORT, TEXT, title, "--title", "TEXT", "", 0, 0, "the page's title")                    \
+    X(FOR_REPORT, NUMBER, trees, "--trees", "MIB", "16", 0, 2000,                                  \
+      "room for search trees in the page; the smallest ones come first (0: none)")                 \
     X(FOR_BENCH | OF_PROCESS, FLAG, resume, "--resume", NULL, "", 0, 0,                            \
       "go on with a run, or join it: the one that is named, else the latest")                      \
     X(FOR_BENCH, COUNT, passes, "--pass", "N", "1", 1, 1e6,                                        \
@@ -205,14 +218,14 @@ enum {
       "Lean's maxHeartbeats for one tactic (0: no limit)")                                         \
     X(FOR_LEAN | OF_PROCESS, NUMBER, memory, "--memory", "GIB", "4", 0.25, 4096,                   \
       "resident memory of one Lean process")                                                       \
-    X(FOR_PROVE, TEXT, trace, "--trace", "FILE", "", 0, 0,                                         \
+    X(FOR_PROVE | OF_PROCESS, TEXT, trace, "--trace", "FILE", "", 0, 0,                            \
       "write the search down as JSON lines (replayable)")                                          \
-    X(FOR_PROVE, FLAG, tree, "--tree", NULL, "", 0, 0, "show the search tree")                     \
+    X(FOR_PROVE | OF_PROCESS, FLAG, tree, "--tree", NULL, "", 0, 0, "show the search tree")        \
     X(FOR_VERIFY, TEXT, against, "--against", "STATEMENT.lean", "", 0, 0,                          \
       "the statements, with sorry, that FILE.lean must prove")                                     \
     X(FOR_ALL | OF_PROCESS, FLAG, json, "--json", NULL, "", 0, 0,                                  \
       "results as JSON lines on stdout")                                                           \
-    X(FOR_ALL | OF_PROCESS, COUNT, verbose, "--verbose", "N", "0", 0, 3,                           \
+    X(FOR_ALL | FOR_REPORT | OF_PROCESS, COUNT, verbose, "--verbose", "N", "0", 0, 3,              \
       "log on stderr: 1 what happens, 2 more, 3 everything")
 
 enum { OPTION_LIST_MAX = 64 };
@@ -232,6 +245,7 @@ typedef struct options {
 #define FIELD_NUMBER(name) double name;
 #define FIELD_TEXT(name)   const char *name; /* borrowed from argv; "" when not given */
 #define FIELD_LIST(name)   option_list name;
+#define FIELD_PAIR(name)   const char *name[2]; /* borrowed from argv; NULL when not given */
 #define X(commands, kind, field, ...)                                                              \
     FIELD_##kind(field) bool field##_given; /* on the command line, not by the table */
     OPTION_TABLE(X)

@@ -35,6 +35,11 @@ static const char *const MIGRATIONS[] = {
     " finished INTEGER,"
     " PRIMARY KEY(run, problem, pass)) WITHOUT ROWID;"
     "CREATE INDEX attempt_open ON attempt(run, state, pass, problem) WHERE state < 2;",
+    /* the searches of an attempt, in their order (tree_blob.h) */
+    "CREATE TABLE tree(run TEXT NOT NULL REFERENCES run(id), problem INTEGER NOT NULL,"
+    " pass INTEGER NOT NULL, place INTEGER NOT NULL, blob BLOB NOT NULL,"
+    " PRIMARY KEY(run, problem, pass, place));"
+    "ALTER TABLE attempt ADD COLUMN trees_left_out INTEGER NOT NULL DEFAULT 0;",
 };
 
 enum { VERSION = sizeof MIGRATIONS / sizeof *MIGRATIONS };

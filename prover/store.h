@@ -48,6 +48,10 @@ typedef struct store_run {
     int64_t created; /* seconds since 1970 */
 } store_run;
 
+/* All runs, the latest first; the caller frees with store_runs_free(). */
+PV_NODISCARD pv_status store_runs(store *s, store_run **out, size_t *count, pv_error *err);
+void store_runs_free(store_run *runs, size_t count); /* NULL allowed */
+
 /* Writes a new run with its problems. The caller has filled all but id, lean, problem_count and created; id, problem_count and created
  * are filled. */
 PV_NODISCARD pv_status store_run_create(store *s, store_run *run, const problem_list *problems,
@@ -98,6 +102,11 @@ PV_NODISCARD pv_status store_give_back(store *s, store_member me, store_claim cl
 
 /* ---- results ---- */
 
+typedef struct store_blob {
+    char *bytes; /* owned by whoever owns the blob */
+    size_t len;
+} store_blob;
+
 typedef struct store_result {
     store_claim claim;
     const char *name, *split;            /* of the problem; filled when read                   */
@@ -115,7 +124,12 @@ typedef struct store_result {
     const char *way;  /* "step", "whole" (a whole proof as it was), "cut" (from a part of one)   */
     uint64_t samples; /* whole proofs that were read                                             */
     uint64_t kept;    /* bytes of a model's proof, the most that one of them could be kept of    */
-    int64_t finished; /* seconds since 1970; filled when read */
+    const store_blob *
+        trees; /* search trees (tree_blob.h), tree_count of them; not filled when read: store_trees() */
+    size_t tree_count;
+    uint64_t
+        trees_left_out; /* searches whose tree was not kept                                     */
+    int64_t finished;   /* seconds since 1970; filled when read */
 } store_result;
 
 /* Writes the result and ends the claim. *kept is false, and nothing is written, when the claim is no longer ours. */
@@ -126,6 +140,11 @@ PV_NODISCARD pv_status store_finish(store *s, store_member me, const store_resul
 typedef pv_status store_on_result(void *user, const store_result *result, pv_error *err);
 PV_NODISCARD pv_status store_results(store *s, const char *run, store_on_result *on_result,
                                      void *user, pv_error *err);
+
+/* The search trees of one attempt, in the order of its searches; stops at the first call that is not PV_OK. */
+typedef pv_status store_on_tree(void *user, const void *blob, size_t n, pv_error *err);
+PV_NODISCARD pv_status store_trees(store *s, const char *run, store_claim claim,
+                                   store_on_tree *on_tree, void *user, pv_error *err);
 
 typedef struct store_counts {
     uint64_t attempts, done, claimed, proved; /* attempts                             */

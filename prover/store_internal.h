@@ -3,7 +3,8 @@
  *   store.c         the file: opening, schema, statements, transactions
  *   store_run.c     runs and their problems
  *   store_claim.c   members and claims
- *   store_result.c  results and counts */
+ *   store_result.c  results and counts
+ *   store_tree.c    search trees */
 #ifndef STORE_INTERNAL_H
 #define STORE_INTERNAL_H
 
@@ -36,6 +37,10 @@ const char *store_text(sqlite3_stmt *statement, int column);
 PV_NODISCARD pv_status store_begin(store *s, pv_error *err);
 /* Commits when `status` is PV_OK, else rolls back; returns the first failure. */
 PV_NODISCARD pv_status store_end(store *s, pv_status status, pv_error *err);
+
+/* Within the transaction of its result. */
+PV_NODISCARD pv_status store_write_trees(store *s, const char *run, const store_result *result,
+                                         pv_error *err);
 
 int64_t store_now_ms(void); /* since 1970 */
 

@@ -25,20 +25,22 @@ static pv_status write_result(store *s, store_member me, const store_result *r, 
         " environment = ?, text_hash = ?, header_hash = ?, seed = ?, nodes = ?, edges = ?,"
         " expansions = ?, tactics = ?, duplicates = ?, no_ops = ?, failed = ?, timed_out = ?,"
         " lost = ?, tokens = ?, lean_seconds = ?, wall_seconds = ?, depth = ?, digest = ?,"
-        " seconds = ?, judge_seconds = ?, way = ?, samples = ?, kept = ?, finished = ?"
+        " seconds = ?, judge_seconds = ?, way = ?, samples = ?, kept = ?, finished = ?,"
+        " trees_left_out = ?"
         " WHERE run = ? AND problem = ? AND pass = ? AND state = 1 AND owner = ?",
         "tttttttt"
         "iiiiiiiiiii"
         "ddit"
         "ddtiii"
+        "i"
         "tiii",
         r->status, r->why, r->text, r->level, r->axioms, hash, r->text_hash, r->header_hash,
         (int64_t)r->seed, (int64_t)n->nodes, (int64_t)n->edges, (int64_t)n->expansions,
         (int64_t)n->tactics, (int64_t)n->duplicates, (int64_t)n->no_ops, (int64_t)n->failed,
         (int64_t)n->timed_out, (int64_t)n->lost, (int64_t)n->tokens, n->lean_seconds,
         n->wall_seconds, (int64_t)n->depth, digest, r->seconds, r->judge_seconds, r->way,
-        (int64_t)r->samples, (int64_t)r->kept, store_now_ms() / 1000, me.run,
-        (int64_t)r->claim.problem, (int64_t)r->claim.pass, me.id);
+        (int64_t)r->samples, (int64_t)r->kept, store_now_ms() / 1000, (int64_t)r->trees_left_out,
+        me.run, (int64_t)r->claim.problem, (int64_t)r->claim.pass, me.id);
 }
 
 pv_status store_finish(store *s, store_member me, const store_result *result, bool *kept,
@@ -54,6 +56,9 @@ pv_status store_finish(store *s, store_member me, const store_result *result, bo
     if (status == PV_OK) {
         status = write_result(s, me, result, hash, err);
         written = status == PV_OK && sqlite3_changes(s->db) == 1;
+    }
+    if (written) {
+        status = store_write_trees(s, me.run, result, err);
     }
     status = store_end(s, status, err);
     if (status == PV_OK) {
@@ -117,6 +122,7 @@ static void read_result(sqlite3_stmt *row, store_result *out)
     out->way = store_text(row, 32);
     out->samples = count_at(row, 33);
     out->kept = count_at(row, 34);
+    out->trees_left_out = count_at(row, 35);
 }
 
 pv_status store_results(store *s, const char *run, store_on_result *on_result, void *user,
@@ -130,7 +136,7 @@ pv_status store_results(store *s, const char *run, store_on_result *on_result, v
         " a.status, a.why, a.text, a.level, a.axioms, e.text, a.seed, a.seconds, a.judge_seconds,"
         " a.finished, a.nodes, a.edges, a.expansions, a.tactics, a.duplicates, a.no_ops, a.failed,"
         " a.timed_out, a.lost, a.tokens, a.lean_seconds, a.wall_seconds, a.depth, a.digest, a.way,"
-        " a.samples, a.kept"
+        " a.samples, a.kept, a.trees_left_out"
         " FROM attempt a JOIN problem p ON p.run = a.run AND p.place = a.problem"
         " LEFT JOIN environment e ON e.hash = a.environment"
         " WHERE a.run = ? AND a.state = 2 ORDER BY a.problem, a.pass",

@@ -8,6 +8,10 @@
 #include <sys/random.h>
 #include <time.h>
 
+/* In the order of copy_run(). */
+#define RUN_COLUMNS                                                                                \
+    "id, file, settings, shard, lean, problems_hash, fingerprint, passes, seed, problems, created"
+
 /* ---- making ---- */
 
 static pv_status make_id(char id[STORE_ID_MAX], int64_t now, pv_error *err)
@@ -90,6 +94,45 @@ static pv_status copy_run(sqlite3_stmt *row, store_run *out, pv_error *err)
     return PV_OK;
 }
 
+void store_runs_free(store_run *runs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        store_run_release(&runs[i]);
+    }
+    pv_free(runs);
+}
+
+pv_status store_runs(store *s, store_run **out, size_t *count, pv_error *err)
+{
+    sqlite3_stmt *rows = NULL;
+    store_run *runs = NULL;
+    size_t n = 0, capacity = 0;
+    bool got = true;
+    pv_status status = store_ask(s, &rows, err,
+                                 "SELECT " RUN_COLUMNS " FROM run"
+                                 " ORDER BY created DESC, rowid DESC",
+                                 "");
+    while (status == PV_OK && got) {
+        status = store_row(s, rows, &got, err);
+        if (status == PV_OK && got &&
+            pv_grow((void **)&runs, &capacity, n + 1, sizeof *runs) != 0) {
+            status = pv_fail(err, PV_E_NOMEM, "out of memory");
+        }
+        if (status == PV_OK && got) {
+            status = copy_run(rows, &runs[n], err);
+            n += status == PV_OK;
+        }
+    }
+    sqlite3_finalize(rows);
+    if (status != PV_OK) {
+        store_runs_free(runs, n);
+        return status;
+    }
+    *out = runs;
+    *count = n;
+    return PV_OK;
+}
+
 /* "no such run" with the latest few that there are. */
 static pv_status fail_to_find(store *s, const char *id, bool several, pv_error *err)
 {
@@ -121,8 +164,7 @@ pv_status store_run_find(store *s, const char *id, store_run *out, pv_error *err
     bool got = false, several = false;
     store_run found = {0};
     pv_status status = store_ask(s, &rows, err,
-                                 "SELECT id, file, settings, shard, lean, problems_hash,"
-                                 " fingerprint, passes, seed, problems, created FROM run"
+                                 "SELECT " RUN_COLUMNS " FROM run"
                                  " WHERE substr(id, 1, length(?1)) = ?1"
                                  " ORDER BY id = ?1 DESC, created DESC, rowid DESC LIMIT 2",
                                  "t", id);

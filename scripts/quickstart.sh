@@ -7,7 +7,7 @@ cd "$root" || exit 3
 theorem='theorem le_of_double (f : Nat → Nat) (h : ∀ n, f (n + 1) = f n + 2) (h0 : f 0 = 0) : ∀ n, f n = 2 * n'
 
 need_packages build-essential cmake ninja-build pkg-config libuv1-dev libjansson-dev libcriterion-dev \
-    libsqlite3-dev libpcre2-dev libcurl4-openssl-dev bubblewrap curl $(npm_package)
+    libsqlite3-dev zlib1g-dev libpcre2-dev libcurl4-openssl-dev bubblewrap curl $(npm_package)
 need_lean
 build release -DPROVER_TESTS=OFF -DPROVER_BENCHMARKS=OFF
 
