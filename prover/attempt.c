@@ -266,7 +266,7 @@ static pv_status settle(hunt *h, const fill_list *done, attempt *out, bool *acce
     if (status == PV_OK && is_last_hole(h)) {
         progress_note(h->t->name, "a proof was found; a fresh Lean process checks it");
         status = ask_about(h->s, h->src, h->t, done, out, err);
-        *accepted = status == PV_OK && out->verdict.level >= LEAN_LEVEL_AUDITED;
+        *accepted = status == PV_OK && session_accepts(h->s, out->verdict.level);
     }
     return status;
 }

@@ -532,7 +532,7 @@ static bool turn_judging(bench_item *item)
     }
     if (item->failure.status != PV_OK) {
         fail_run(item, &item->failure);
-    } else if (item->verdict.level >= LEAN_LEVEL_AUDITED) {
+    } else if (session_accepts(&item->b->s, item->verdict.level)) {
         bench_item_finish(item, "proved", NULL);
     } else if (item->whole.compiled) {
         bench_whole_judged(item);

@@ -57,7 +57,7 @@ static pv_status judge_file(session *s, const source *file, const source *refere
     }
     if (status == PV_OK) {
         report_context context = {s, file, NULL, v.lean_version};
-        *accepted = v.level >= LEAN_LEVEL_AUDITED;
+        *accepted = session_accepts(s, v.level);
         status = report_verdict(&context, names, count, &v, err);
     }
     verdict_release(&v);

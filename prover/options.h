@@ -192,6 +192,8 @@ enum {
     X(FOR_PROVE, TEXT, trace, "--trace", "FILE", "", 0, 0,                                         \
       "write the search down as JSON lines (replayable)")                                          \
     X(FOR_PROVE, FLAG, tree, "--tree", NULL, "", 0, 0, "show the search tree")                     \
+    X(FOR_JUDGED, TEXT, level, "--level", "LEVEL", "", 0, 0,                                       \
+      "least level that counts: compiled, audited or replayed (docs/verification.md)")             \
     X(FOR_VERIFY, TEXT, against, "--against", "STATEMENT.lean", "", 0, 0,                          \
       "the statements, with sorry, that FILE.lean must prove")                                     \
     X(FOR_ALL, FLAG, json, "--json", NULL, "", 0, 0, "results as JSON lines on stdout")            \

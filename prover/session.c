@@ -1,6 +1,7 @@
 #include "session.h"
 
 #include "home.h"
+#include "progress.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -50,6 +51,33 @@ static pv_status find_lean(session *s, pv_error *err)
     return status;
 }
 
+/* What counts as proved: `audited`, unless the user says otherwise. */
+static pv_status read_level(session *s, pv_error *err)
+{
+    s->level = LEAN_LEVEL_AUDITED;
+    if (s->opt->level[0] == '\0') {
+        return PV_OK;
+    }
+    if (!lean_level_parse(s->opt->level, &s->level) || s->level < LEAN_LEVEL_COMPILED) {
+        return pv_fail(err, PV_E_INVALID,
+                       "--level %s: there is no such level to demand; say compiled, audited or "
+                       "replayed",
+                       s->opt->level);
+    }
+    return PV_OK;
+}
+
+/* Said before anything untrusted runs. */
+static void greet(const session *s)
+{
+    if (!s->sandbox.active) {
+        progress_note("prover", s->sandbox.describe);
+    } else if (s->opt->command != FOR_DOCTOR) {
+        progress_note("prover", "Lean is confined: a canary in the sandbox could neither write to "
+                                "this machine nor reach a network");
+    }
+}
+
 static void start_loop_handles(session *s)
 {
     uv_signal_init(&s->loop, &s->on_interrupt);
@@ -71,10 +99,14 @@ pv_status session_open(session *s, const options *opt, pv_error *err)
     }
     s->open = true;
     start_loop_handles(s);
-    pv_status status = find_lean(s, err);
+    pv_status status = read_level(s, err);
+    if (status == PV_OK) {
+        status = find_lean(s, err);
+    }
     if (status != PV_OK) {
         return status;
     }
+    greet(s);
     bool generating = opt->command == FOR_GENERATE;
     s->pool_options = (lean_pool_options){
         .toolchain = &s->toolchain,
@@ -140,7 +172,20 @@ pv_status session_start_judge(session *s, bool warm, pv_error *err)
         uint64_t all = judging.heartbeats * TACTICS;
         judging.heartbeats = all < LEAST ? LEAST : all;
     }
-    return lean_judge_open(&s->judge, &s->loop, &judging, warm, err);
+    pv_status status = lean_judge_open(&s->judge, &s->loop, &judging, warm, err);
+    if (status == PV_OK) {
+        bool many = (s->opt->command & FOR_DATA) != 0;
+        bool asked = s->opt->level[0] != '\0';
+        lean_judge_demand(s->judge, asked  ? s->level
+                                    : many ? LEAN_LEVEL_AUDITED
+                                           : LEAN_LEVEL_REPLAYED);
+    }
+    return status;
+}
+
+bool session_accepts(const session *s, lean_level level)
+{
+    return level >= s->level;
 }
 
 pv_status session_wait(session *s, const bool *done, pv_error *err)
