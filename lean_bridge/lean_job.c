@@ -1,5 +1,7 @@
 #include "lean_pool_internal.h"
 
+#include "lean_export.h"
+
 #include "pv_mem.h"
 #include "pv_utf8.h"
 
@@ -193,6 +195,9 @@ static pv_status check_judgement(const lean_check_request *request, pv_error *er
     pv_status status = check_text(request->original, "the original text", err);
     if (status == PV_OK && request->declarations != NULL) {
         status = check_text(request->declarations, "the export", err);
+        if (status == PV_OK) {
+            status = lean_export_look(request->declarations, strlen(request->declarations), err);
+        }
     } else if (status == PV_OK) {
         status = check_text(request->candidate, "the candidate text", err);
     }

@@ -250,7 +250,8 @@ typedef struct lean_check_request {
     uint64_t deadline_ms;     /* 0 = 60000                                         */
     uint64_t heartbeats;      /* 0 = the pool's                                    */
     bool exporting;           /* have the declarations written down and not given to the kernel */
-    const char *declarations; /* not NULL: these are judged, `candidate` is not looked at (NULL) */
+    const char *declarations; /* not NULL: these are judged, `candidate` is not looked at (NULL).
+                                 What is no export at all is PV_E_INVALID at once */
 } lean_check_request;
 
 /* One judgement on the pool's workers. With `declarations` no code of a candidate runs. For a judgement to trust, use lean_judge.h, which gives each a fresh process. */

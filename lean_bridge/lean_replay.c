@@ -1,6 +1,5 @@
 #include "lean_replay.h"
 
-#include "lean_wire.h"
 #include "pv_mem.h"
 
 #include <string.h>
@@ -78,10 +77,6 @@ pv_status lean_replay_ask(lean_replay *replay, const char *header,
                           const lean_check_request *request, lean_check_cb *cb, void *user,
                           pv_error *err)
 {
-    if (!lean_wire_shallow(request->declarations, strlen(request->declarations),
-                           LEAN_EXPORT_DEPTH_MAX)) {
-        return pv_fail(err, PV_E_INVALID, "the export is ill-formed: it is nested too deep");
-    }
     pv_status status = lean_replay_prepare(replay, header, err);
     return status == PV_OK ? lean_check(replay->env, request, NULL, cb, user, err) : status;
 }

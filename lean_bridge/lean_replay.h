@@ -9,10 +9,6 @@
 
 #include "lean_pool.h"
 
-enum {
-    LEAN_EXPORT_DEPTH_MAX = 8, /* nested lists and objects: the format needs 6 */
-};
-
 typedef struct lean_replay lean_replay;
 
 /* Options are those of the pool (workers is ignored; borrowed for the call). Starts no process yet. */
@@ -25,7 +21,8 @@ void lean_replay_close(lean_replay *replay, void (*closed)(void *user), void *us
 /* Starts the process, and has it import `header`, so that it is there when an export comes. Failures are told then. */
 PV_NODISCARD pv_status lean_replay_prepare(lean_replay *replay, const char *header, pv_error *err);
 
-/* Judges the declarations of `request` (not NULL) on `header`. Everything is copied. One callback, from the loop. */
+/* Judges the declarations of `request` (not NULL) on `header`. Everything is copied. One callback, from the loop.
+ * Fails: PV_E_INVALID when they are no export (lean_export.h). */
 PV_NODISCARD pv_status lean_replay_ask(lean_replay *replay, const char *header,
                                        const lean_check_request *request, lean_check_cb *cb,
                                        void *user, pv_error *err);
