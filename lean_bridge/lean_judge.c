@@ -82,6 +82,16 @@ bool lean_level_parse(const char *name, lean_level *out)
     return false;
 }
 
+bool lean_axiom_allowed(const char *name)
+{
+    for (size_t i = 0; i < sizeof ALLOWED_AXIOMS / sizeof ALLOWED_AXIOMS[0]; i++) {
+        if (strcmp(name, ALLOWED_AXIOMS[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void schedule(lean_judge *judge)
 {
     if (!judge->tick_closed) {
@@ -232,11 +242,7 @@ static const char *refusal_of(const pv_error *failure)
 static const char *forbidden_axiom(const lean_checked *checked)
 {
     for (size_t i = 0; i < checked->axiom_count; i++) {
-        bool allowed = false;
-        for (size_t k = 0; k < sizeof ALLOWED_AXIOMS / sizeof ALLOWED_AXIOMS[0]; k++) {
-            allowed = allowed || strcmp(checked->axioms[i], ALLOWED_AXIOMS[k]) == 0;
-        }
-        if (!allowed) {
+        if (!lean_axiom_allowed(checked->axioms[i])) {
             return checked->axioms[i];
         }
     }

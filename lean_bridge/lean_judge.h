@@ -49,6 +49,9 @@ typedef struct lean_judgement { /* lives for the callback only */
 /* `failure` is not NULL when no judgement could be given (no Lean, out of memory, cancelled): neither proved nor refused. */
 typedef void lean_judge_cb(void *user, const lean_judgement *judgement, const pv_error *failure);
 
+/* Whether a proof may rest on this axiom: propext, Quot.sound, Classical.choice. */
+bool lean_axiom_allowed(const char *name);
+
 /* Options are those of the pool (workers is ignored). `warm`: keep a spare process ready. Judgements go up to `audited`
  * until lean_judge_demand() is called. */
 PV_NODISCARD pv_status lean_judge_open(lean_judge **out, uv_loop_t *loop,

@@ -28,7 +28,10 @@ static pv_status prove_one(session *s, const source *src, const theorem *t, fill
 {
     attempt a;
     pv_status status = attempt_theorem(s, src, t, done, &a, err);
-    report_context context = {s, src, s->policy.ops->name, lean_pool_lean_version(s->pool)};
+    report_context context = {.s = s,
+                              .src = src,
+                              .policy = s->policy.ops->name,
+                              .lean_version = lean_pool_lean_version(s->pool)};
     pv_error report_error = {0};
     pv_status written = report_attempt(&context, t, &a, &report_error);
     count_end(sum, a.end);

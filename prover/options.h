@@ -196,6 +196,8 @@ enum {
       "least level that counts: compiled, audited or replayed (docs/verification.md)")             \
     X(FOR_VERIFY, TEXT, against, "--against", "STATEMENT.lean", "", 0, 0,                          \
       "the statements, with sorry, that FILE.lean must prove")                                     \
+    X(FOR_VERIFY, TEXT, config, "--config", "FILE.json", "", 0, 0,                                 \
+      "what to verify, as comparator's configuration says it, in place of FILE.lean")              \
     X(FOR_ALL, FLAG, json, "--json", NULL, "", 0, 0, "results as JSON lines on stdout")            \
     X(FOR_ALL, COUNT, verbose, "--verbose", "N", "0", 0, 3,                                        \
       "log on stderr: 1 what happens, 2 more, 3 everything")

@@ -30,7 +30,7 @@
 
 enum { ROWS_MAX = 512, NAMES_MAX = 8, HEADERS_MAX = 8, KINDS_MAX = 64, BATCH_MAX = 256 };
 
-enum { SHARED_MS = 20000, ALONE_MS = 6000, BATCH_MS = 120000 };
+enum { SHARED_MS = 20000, ALONE_MS = 5000, BATCH_MS = 120000 };
 
 typedef struct row {
     json_t *json;
@@ -244,11 +244,12 @@ static void judge_row(test *t, lean_judge *judge, row *r, bool skip_gate)
     ask_judge(t, judge, r, &request);
 }
 
-static lean_judge *open_judge(test *t)
+/* `warm`: the next process starts while this one hangs. */
+static lean_judge *open_judge(test *t, bool warm)
 {
     lean_judge *judge = NULL;
     pv_error err = {0};
-    if (lean_judge_open(&judge, &t->loop, &t->options, false, &err) != PV_OK) {
+    if (lean_judge_open(&judge, &t->loop, &t->options, warm, &err) != PV_OK) {
         fprintf(stderr, "%s\n", err.msg);
         exit(1);
     }
@@ -265,7 +266,7 @@ static void close_judge(test *t, lean_judge *judge)
 /* The gate refuses before any process is started, so this is quick. */
 static void run_gate(test *t)
 {
-    lean_judge *judge = open_judge(t);
+    lean_judge *judge = open_judge(t, false);
     for (size_t i = 0; i < t->row_count; i++) {
         row *r = &t->rows[i];
         lean_gate_finding finding = {.rule = "pass"};
@@ -445,7 +446,7 @@ static void judge_batch(test *t, lean_judge *judge, const char *header)
 /* One text for each header. Accepted means `replayed` here. */
 static void run_controls(test *t)
 {
-    lean_judge *judge = open_judge(t);
+    lean_judge *judge = open_judge(t, false);
     lean_judge_demand(judge, LEAN_LEVEL_REPLAYED);
     t->want = LEAN_LEVEL_REPLAYED;
     for (size_t i = 0; i < t->row_count; i++) {
@@ -464,7 +465,7 @@ static void run_controls(test *t)
 /* The first honest row and the first false one also go all the way. Attacks that act need the sandbox. */
 static void run_alone(test *t)
 {
-    lean_judge *judge = open_judge(t);
+    lean_judge *judge = open_judge(t, true);
     bool honest = false;
     bool false_one = false;
     lean_judge_demand(judge, LEAN_LEVEL_REPLAYED);
