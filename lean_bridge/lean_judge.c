@@ -1,8 +1,8 @@
 #include "lean_judge.h"
 
 #include "lean_gate.h"
+#include "lean_judge_job.h"
 #include "lean_replay.h"
-#include "lean_strings.h"
 #include "pv_buf.h"
 #include "pv_clock.h"
 #include "pv_log.h"
@@ -12,19 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One request, copied. */
-typedef struct job {
-    struct job *next;
-    char *header, *original, *candidate;
-    char **names, **proofs;
-    size_t name_count;
-    uint64_t deadline_ms;
-    bool skip_gate;
-    lean_judge_cb *cb;
-    void *user;
-    uint64_t start_ns, replay_ns;
-    char *exported; /* what the candidate declares: to be replayed */
-} job;
+typedef lean_judge_job job;
 
 /* One Lean process. It is used for one job and then killed; until it has a job it is the spare.
  *
@@ -61,36 +49,7 @@ struct lean_judge {
     void *closed_user;
 };
 
-static const char *const ALLOWED_AXIOMS[] = {"propext", "Quot.sound", "Classical.choice"};
-
 static void on_tick(uv_timer_t *timer);
-
-const char *lean_level_name(lean_level level)
-{
-    static const char *const names[] = {"none", "stepped", "compiled", "audited", "replayed"};
-    return (size_t)level < sizeof names / sizeof names[0] ? names[level] : "none";
-}
-
-bool lean_level_parse(const char *name, lean_level *out)
-{
-    for (lean_level level = LEAN_LEVEL_STEPPED; level <= LEAN_LEVEL_REPLAYED; level++) {
-        if (strcmp(name, lean_level_name(level)) == 0) {
-            *out = level;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool lean_axiom_allowed(const char *name)
-{
-    for (size_t i = 0; i < sizeof ALLOWED_AXIOMS / sizeof ALLOWED_AXIOMS[0]; i++) {
-        if (strcmp(name, ALLOWED_AXIOMS[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static void schedule(lean_judge *judge)
 {
@@ -100,52 +59,6 @@ static void schedule(lean_judge *judge)
 }
 
 /* ------------------------------------------------------------------------------------------------------- jobs */
-
-static void job_free(job *j)
-{
-    if (j != NULL) {
-        pv_free(j->header);
-        pv_free(j->original);
-        pv_free(j->candidate);
-        lean_strings_free(j->names);
-        lean_strings_free(j->proofs);
-        pv_free(j->exported);
-        pv_free(j);
-    }
-}
-
-static char **copy_texts(const char *const *texts, size_t n)
-{
-    lean_strings list = {0};
-    for (size_t i = 0; i < n; i++) {
-        lean_strings_add(&list, texts[i]);
-    }
-    return lean_strings_detach(&list);
-}
-
-static job *job_new(const lean_judge_request *request, lean_judge_cb *cb, void *user)
-{
-    job *j = pv_calloc(1, sizeof *j);
-    if (j == NULL) {
-        return NULL;
-    }
-    j->header = pv_strdup(request->header == NULL ? "" : request->header);
-    j->original = pv_strdup(request->original);
-    j->candidate = pv_strdup(request->candidate);
-    j->names = copy_texts(request->names, request->name_count);
-    j->proofs = copy_texts(request->proofs, request->proof_count);
-    j->name_count = request->name_count;
-    j->deadline_ms = request->deadline_ms;
-    j->skip_gate = request->skip_gate;
-    j->cb = cb;
-    j->user = user;
-    if (j->header == NULL || j->original == NULL || j->candidate == NULL || j->names == NULL ||
-        j->proofs == NULL) {
-        job_free(j);
-        return NULL;
-    }
-    return j;
-}
 
 /* Answers and frees the job: with a judgement, or with the failure that prevented one. */
 static void answer(lean_judge *judge, job *j, lean_judgement *judgement, const pv_error *failure)
@@ -158,7 +71,7 @@ static void answer(lean_judge *judge, job *j, lean_judgement *judgement, const p
                judgement->reason == NULL ? "" : judgement->reason, judgement->seconds);
     }
     j->cb(j->user, judgement, failure);
-    job_free(j);
+    lean_judge_job_free(j);
 }
 
 /* True when the gate refused the job, which is answered then. */
@@ -683,7 +596,7 @@ pv_status lean_judge_ask(lean_judge *judge, const lean_judge_request *request, l
         return pv_fail(err, PV_E_MISUSE,
                        "lean_judge_ask: needs an open judge, both texts and at least one name");
     }
-    job *j = job_new(request, cb, user);
+    job *j = lean_judge_job_new(request, cb, user);
     if (j == NULL) {
         return pv_fail(err, PV_E_NOMEM, "out of memory while asking the judge");
     }

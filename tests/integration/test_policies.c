@@ -150,7 +150,7 @@ static void expect_rows(void)
         } else if (trial) {
             cr_expect_eq(solved, strcmp(json_text(row, "id"), "easy") == 0);
         }
-        cr_expect(!solved || strcmp(json_text(row, "level"), "replayed") == 0);
+        cr_expect(!solved || strcmp(json_text(row, "level"), "audited") == 0);
         json_decref(row);
     }
     cr_expect_eq(trials, 6, "each statement once by each arm");
