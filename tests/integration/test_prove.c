@@ -14,13 +14,14 @@ static void start_test(void)
 /* Whether a process that the program started outlived it: as a subreaper we inherit those. */
 static bool left_a_process(void)
 {
-    for (int i = 0; i < 10; i++) {
+    for (int waits = 0; waits < 50;) {
         pid_t pid = waitpid(-1, NULL, WNOHANG);
         if (pid < 0) {
             return false;
         }
         if (pid == 0) {
             usleep(10000); /* a killed child that is not gone yet */
+            waits++;
         }
     }
     return true;
