@@ -243,8 +243,10 @@ Test(prove, verify_accepts_a_proof_and_refuses_what_is_none)
 
 Test(prove, verify_takes_a_configuration)
 {
-    write_file(in_folder("Challenge.lean"), "theorem t (p : Prop) : p ∨ ¬p := by sorry\n");
-    write_file(in_folder("Solution.lean"), "theorem t (p : Prop) : p ∨ ¬p := Classical.em p\n");
+    write_file(in_folder("Challenge.lean"),
+               "theorem t (p : Prop) (h : Nonempty p) : p := by sorry\n");
+    write_file(in_folder("Solution.lean"),
+               "theorem t (p : Prop) (h : Nonempty p) : p := Classical.choice h\n");
 #define CONFIG(axioms, more)                                                                       \
     "{\"challenge_module\":\"Challenge\",\"solution_module\":\"Solution\","                        \
     "\"theorem_names\":[\"t\"],\"permitted_axioms\":[" axioms "]" more "}"
