@@ -227,6 +227,7 @@ static pv_status begin_text(lean_call *call, pv_buf *out, pv_error *err)
     case LEAN_OP_STATEMENTS:
     case LEAN_OP_MUTATE:
     case LEAN_OP_USAGE:
+    case LEAN_OP_REPLAY:
         break;
     }
     return pv_fail(err, PV_E_UNSUPPORTED,
@@ -273,6 +274,7 @@ static pv_status feed_op(lean_call *call, const json_t *json, pv_buf *out, lean_
     case LEAN_OP_STATEMENTS:
     case LEAN_OP_MUTATE:
     case LEAN_OP_USAGE:
+    case LEAN_OP_REPLAY:
         break;
     }
     return PV_OK;

@@ -22,9 +22,10 @@ typedef enum lean_op {
     LEAN_OP_STATEMENTS,
     LEAN_OP_MUTATE,
     LEAN_OP_USAGE,
+    LEAN_OP_REPLAY,
 } lean_op;
 
-enum { LEAN_OP_COUNT = LEAN_OP_USAGE + 1 };
+enum { LEAN_OP_COUNT = LEAN_OP_REPLAY + 1 };
 
 /* Zero what an operation does not use. All texts are borrowed until lean_dialect_ops.end, or until `abandoned` is set. */
 typedef struct lean_call {
@@ -34,9 +35,10 @@ typedef struct lean_call {
     uint64_t env;        /* COMMAND, OPEN, CHECK, and the questions about the library */
     uint64_t state;      /* TRY */
     const char *text;    /* HEADER, COMMAND, OPEN, MUTATE, USAGE; the module of STATEMENTS */
-    const char *original, *candidate; /* CHECK */
-    const char *const *names;         /* CHECK */
+    const char *original, *candidate; /* CHECK; REPLAY: the original and the declarations */
+    const char *const *names;         /* CHECK, REPLAY */
     size_t name_count;
+    bool exporting;             /* CHECK */
     const char *const *tactics; /* TRY */
     size_t tactic_count;
     const uint64_t *states, *envs; /* FREE */
@@ -79,7 +81,7 @@ typedef struct lean_reply {
     size_t message_count;
     lean_opened opened;   /* OPEN */
     lean_tried tried;     /* ITEM */
-    lean_checked checked; /* CHECK */
+    lean_checked checked; /* CHECK, REPLAY */
     lean_library library; /* MODULES, STATEMENTS, MUTATE, USAGE */
     /* Every part in the reply, in order: whoever owns states sets parts[i]->state from numbers[i]. */
     lean_part **parts;

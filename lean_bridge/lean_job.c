@@ -1,5 +1,7 @@
 #include "lean_pool_internal.h"
 
+#include "lean_export.h"
+
 #include "pv_mem.h"
 #include "pv_utf8.h"
 
@@ -191,7 +193,12 @@ pv_status lean_try(lean_state *state, const char *const *tactics, size_t n, lean
 static pv_status check_judgement(const lean_check_request *request, pv_error *err)
 {
     pv_status status = check_text(request->original, "the original text", err);
-    if (status == PV_OK) {
+    if (status == PV_OK && request->declarations != NULL) {
+        status = check_text(request->declarations, "the export", err);
+        if (status == PV_OK) {
+            status = lean_export_look(request->declarations, strlen(request->declarations), err);
+        }
+    } else if (status == PV_OK) {
         status = check_text(request->candidate, "the candidate text", err);
     }
     for (size_t i = 0; i < request->name_count && status == PV_OK; i++) {
@@ -204,7 +211,12 @@ static void fill_check(lean_job *job, const lean_check_request *request)
 {
     job->check = *request;
     job->check.original = copy_text(job, request->original);
-    job->check.candidate = copy_text(job, request->candidate);
+    if (request->declarations != NULL) {
+        job->check.declarations = copy_text(job, request->declarations);
+        job->check.candidate = NULL;
+    } else {
+        job->check.candidate = copy_text(job, request->candidate);
+    }
     job->check.names = copy_texts(job, request->names, request->name_count);
     if (request->deadline_ms == 0) {
         job->check.deadline_ms = 60000;

@@ -1,7 +1,8 @@
 #include "lean_judge.h"
 
 #include "lean_gate.h"
-#include "lean_strings.h"
+#include "lean_judge_job.h"
+#include "lean_replay.h"
 #include "pv_buf.h"
 #include "pv_clock.h"
 #include "pv_log.h"
@@ -11,18 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One request, copied. */
-typedef struct job {
-    struct job *next;
-    char *header, *original, *candidate;
-    char **names, **proofs;
-    size_t name_count;
-    uint64_t deadline_ms;
-    bool skip_gate;
-    lean_judge_cb *cb;
-    void *user;
-    uint64_t start_ns;
-} job;
+typedef lean_judge_job job;
 
 /* One Lean process. It is used for one job and then killed; until it has a job it is the spare.
  *
@@ -46,24 +36,20 @@ struct lean_judge {
     lean_toolchain toolchain;
     lean_sandbox sandbox;
     bool warm;
-    job *first, *last; /* those that wait */
-    runner *runner;    /* works on a job, or is the spare */
-    size_t pools;      /* not closed yet                  */
-    char *header;      /* which one the spare shall have  */
+    job *first, *last;   /* those that wait */
+    runner *runner;      /* works on a job, or is the spare */
+    lean_level level;    /* how far judgements go           */
+    lean_replay *replay; /* NULL: not needed yet, or being closed */
+    job *replaying;      /* has an export; its candidate's process is done for */
+    bool replay_sent, replay_open;
+    size_t pools; /* not closed yet                  */
+    char *header; /* which one the spare shall have  */
     bool closing, tick_closed;
     void (*closed)(void *user);
     void *closed_user;
 };
 
-static const char *const ALLOWED_AXIOMS[] = {"propext", "Quot.sound", "Classical.choice"};
-
 static void on_tick(uv_timer_t *timer);
-
-const char *lean_level_name(lean_level level)
-{
-    static const char *const names[] = {"none", "stepped", "compiled", "audited", "replayed"};
-    return (size_t)level < sizeof names / sizeof names[0] ? names[level] : "none";
-}
 
 static void schedule(lean_judge *judge)
 {
@@ -73,51 +59,6 @@ static void schedule(lean_judge *judge)
 }
 
 /* ------------------------------------------------------------------------------------------------------- jobs */
-
-static void job_free(job *j)
-{
-    if (j != NULL) {
-        pv_free(j->header);
-        pv_free(j->original);
-        pv_free(j->candidate);
-        lean_strings_free(j->names);
-        lean_strings_free(j->proofs);
-        pv_free(j);
-    }
-}
-
-static char **copy_texts(const char *const *texts, size_t n)
-{
-    lean_strings list = {0};
-    for (size_t i = 0; i < n; i++) {
-        lean_strings_add(&list, texts[i]);
-    }
-    return lean_strings_detach(&list);
-}
-
-static job *job_new(const lean_judge_request *request, lean_judge_cb *cb, void *user)
-{
-    job *j = pv_calloc(1, sizeof *j);
-    if (j == NULL) {
-        return NULL;
-    }
-    j->header = pv_strdup(request->header == NULL ? "" : request->header);
-    j->original = pv_strdup(request->original);
-    j->candidate = pv_strdup(request->candidate);
-    j->names = copy_texts(request->names, request->name_count);
-    j->proofs = copy_texts(request->proofs, request->proof_count);
-    j->name_count = request->name_count;
-    j->deadline_ms = request->deadline_ms;
-    j->skip_gate = request->skip_gate;
-    j->cb = cb;
-    j->user = user;
-    if (j->header == NULL || j->original == NULL || j->candidate == NULL || j->names == NULL ||
-        j->proofs == NULL) {
-        job_free(j);
-        return NULL;
-    }
-    return j;
-}
 
 /* Answers and frees the job: with a judgement, or with the failure that prevented one. */
 static void answer(lean_judge *judge, job *j, lean_judgement *judgement, const pv_error *failure)
@@ -130,7 +71,7 @@ static void answer(lean_judge *judge, job *j, lean_judgement *judgement, const p
                judgement->reason == NULL ? "" : judgement->reason, judgement->seconds);
     }
     j->cb(j->user, judgement, failure);
-    job_free(j);
+    lean_judge_job_free(j);
 }
 
 /* True when the gate refused the job, which is answered then. */
@@ -214,18 +155,15 @@ static const char *refusal_of(const pv_error *failure)
 static const char *forbidden_axiom(const lean_checked *checked)
 {
     for (size_t i = 0; i < checked->axiom_count; i++) {
-        bool allowed = false;
-        for (size_t k = 0; k < sizeof ALLOWED_AXIOMS / sizeof ALLOWED_AXIOMS[0]; k++) {
-            allowed = allowed || strcmp(checked->axioms[i], ALLOWED_AXIOMS[k]) == 0;
-        }
-        if (!allowed) {
+        if (!lean_axiom_allowed(checked->axioms[i])) {
             return checked->axioms[i];
         }
     }
     return NULL;
 }
 
-static void judge_checked(const runner *r, const lean_checked *checked, lean_judgement *out)
+/* `reached`: the level of what is accepted. */
+static void judge_checked(const lean_checked *checked, lean_level reached, lean_judgement *out)
 {
     const char *axiom = checked->verdict == LEAN_ACCEPTED ? forbidden_axiom(checked) : NULL;
     if (checked->verdict != LEAN_ACCEPTED) {
@@ -235,13 +173,46 @@ static void judge_checked(const runner *r, const lean_checked *checked, lean_jud
         out->reason = strcmp(axiom, "sorryAx") == 0 ? "sorry" : "axiom";
         out->message = axiom;
     } else {
-        out->level = r->judge->toolchain.dialect == LEAN_DIALECT_PROVER ? LEAN_LEVEL_AUDITED
-                                                                        : LEAN_LEVEL_COMPILED;
+        out->level = reached;
         out->axioms = checked->axioms;
         out->axiom_count = checked->axiom_count;
         out->decls = checked->decls;
         out->decl_count = checked->decl_count;
     }
+}
+
+static const char *why_not_replayed(const lean_judge *judge)
+{
+    if (judge->level < LEAN_LEVEL_REPLAYED) {
+        return NULL;
+    }
+    return judge->toolchain.dialect == LEAN_DIALECT_PROVER
+               ? "what the proof declares is too long to be handed to a second process"
+               : "this Lean server cannot hand a proof to a second process: use the one that "
+                 "comes with the program";
+}
+
+/* Hands the job on to the second process. False: there is nothing to hand on. */
+static bool keep_export(runner *r, const lean_checked *checked)
+{
+    lean_judge *judge = r->judge;
+    job *j = r->job;
+    if (judge->level < LEAN_LEVEL_REPLAYED || checked->verdict != LEAN_ACCEPTED ||
+        checked->exported == NULL || j == NULL) {
+        return false;
+    }
+    pv_error err = {0};
+    j->exported = pv_strdup(checked->exported);
+    if (j->exported == NULL) {
+        pv_fail(&err, PV_E_NOMEM, "out of memory while a proof was handed on");
+        runner_answer(r, NULL, &err);
+        return true;
+    }
+    judge->replaying = j;
+    judge->replay_sent = false;
+    r->job = NULL;
+    runner_answer(r, NULL, NULL); /* its process goes before the other one begins */
+    return true;
 }
 
 static void on_checked(void *user, lean_ticket t, const lean_checked *checked,
@@ -251,8 +222,15 @@ static void on_checked(void *user, lean_ticket t, const lean_checked *checked,
     lean_judgement judgement = {.lean_version = lean_pool_lean_version(r->pool)};
     (void)t;
     if (failure == NULL) {
-        judge_checked(r, checked, &judgement);
-        runner_answer(r, &judgement, NULL);
+        if (!keep_export(r, checked)) {
+            judge_checked(checked,
+                          r->judge->toolchain.dialect == LEAN_DIALECT_PROVER ? LEAN_LEVEL_AUDITED
+                                                                             : LEAN_LEVEL_COMPILED,
+                          &judgement);
+            judgement.shortfall =
+                judgement.level == LEAN_LEVEL_NONE ? NULL : why_not_replayed(r->judge);
+            runner_answer(r, &judgement, NULL);
+        }
         return;
     }
     judgement.reason = refusal_of(failure);
@@ -271,7 +249,8 @@ static void runner_check(runner *r)
                                   .candidate = r->job->candidate,
                                   .names = (const char *const *)r->job->names,
                                   .name_count = r->job->name_count,
-                                  .deadline_ms = r->job->deadline_ms};
+                                  .deadline_ms = r->job->deadline_ms,
+                                  .exporting = r->judge->level >= LEAN_LEVEL_REPLAYED};
     r->state = CHECKING;
     if (lean_check(r->env, &request, NULL, on_checked, r, &err) != PV_OK) {
         runner_answer(r, NULL, &err);
@@ -325,6 +304,108 @@ static pv_status runner_start(lean_judge *judge, const char *header, pv_error *e
     return status;
 }
 
+/* ------------------------------------------------------------------------------------------- the second process */
+
+static void replay_answer(lean_judge *judge, lean_judgement *judgement, const pv_error *failure)
+{
+    job *j = judge->replaying;
+    judge->replaying = NULL;
+    if (judgement != NULL) {
+        judgement->export_bytes = strlen(j->exported);
+        judgement->replay_seconds = (double)(pv_clock_ns() - j->replay_ns) / 1e9;
+    }
+    answer(judge, j, judgement, failure);
+    schedule(judge);
+}
+
+static void on_replayed(void *user, lean_ticket t, const lean_checked *checked,
+                        const pv_error *failure)
+{
+    lean_judge *judge = user;
+    (void)t;
+    if (judge->replaying == NULL) {
+        return; /* answered already: the judge is being closed */
+    }
+    lean_judgement judgement = {.lean_version = lean_replay_lean_version(judge->replay)};
+    char message[PV_ERROR_MSG_MAX + 64];
+    if (failure == NULL) {
+        judge_checked(checked, LEAN_LEVEL_REPLAYED, &judgement);
+    } else {
+        judgement.reason = refusal_of(failure);
+        judgement.message = failure->msg;
+    }
+    if (judge->closing || (failure != NULL && judgement.reason == NULL)) {
+        replay_answer(judge, NULL, failure);
+        return;
+    }
+    if (judgement.reason != NULL) {
+        snprintf(message, sizeof message, "in the second process: %s", judgement.message);
+        judgement.message = message;
+    }
+    replay_answer(judge, &judgement, NULL);
+}
+
+static pv_status replay_ready(lean_judge *judge, pv_error *err)
+{
+    if (judge->replay != NULL) {
+        return PV_OK;
+    }
+    pv_status status = lean_replay_open(&judge->replay, judge->loop, &judge->options, err);
+    judge->replay_open = status == PV_OK;
+    return status;
+}
+
+static void send_replay(lean_judge *judge)
+{
+    job *j = judge->replaying;
+    pv_error err = {0};
+    lean_check_request request = {.original = j->original,
+                                  .declarations = j->exported,
+                                  .names = (const char *const *)j->names,
+                                  .name_count = j->name_count,
+                                  .deadline_ms = j->deadline_ms};
+    judge->replay_sent = true;
+    j->replay_ns = pv_clock_ns();
+    pv_status status = replay_ready(judge, &err);
+    if (status == PV_OK) {
+        status = lean_replay_ask(judge->replay, j->header, &request, on_replayed, judge, &err);
+    }
+    if (status == PV_E_INVALID) {
+        lean_judgement judgement = {.reason = "export", .message = err.msg};
+        replay_answer(judge, &judgement, NULL);
+    } else if (status != PV_OK) {
+        replay_answer(judge, NULL, &err);
+    }
+}
+
+/* So that it imports the header while the first process still works. Short of anything: it is told when it matters. */
+static void prepare_replay(lean_judge *judge, const char *header)
+{
+    pv_error err = {0};
+    if (judge->level >= LEAN_LEVEL_REPLAYED && !judge->closing &&
+        judge->toolchain.dialect == LEAN_DIALECT_PROVER &&
+        (replay_ready(judge, &err) != PV_OK ||
+         lean_replay_prepare(judge->replay, header, &err) != PV_OK)) {
+        pv_log(PV_LOG_WARN, "judge: %s", err.msg);
+    }
+}
+
+static void on_replay_closed(void *user)
+{
+    lean_judge *judge = user;
+    judge->replay_open = false;
+    maybe_free(judge);
+}
+
+static void close_replay(lean_judge *judge)
+{
+    if (judge->replay != NULL) {
+        lean_replay *replay = judge->replay;
+        lean_replay_close(replay, on_replay_closed, judge);
+        judge->replay = NULL;
+    }
+}
+
 /* ---------------------------------------------------------------------------------------------------- the loop */
 
 static job *take_job(lean_judge *judge)
@@ -357,6 +438,7 @@ static void start_job(lean_judge *judge, job *j)
         return;
     }
     set_header(judge, j->header);
+    prepare_replay(judge, j->header);
     if (judge->runner != NULL && strcmp(judge->runner->header, j->header) != 0) {
         runner_retire(judge->runner);
     }
@@ -376,6 +458,10 @@ static void cancel_jobs(lean_judge *judge)
     for (job *j = take_job(judge); j != NULL; j = take_job(judge)) {
         answer(judge, j, NULL, &err);
     }
+    if (judge->replaying != NULL) {
+        replay_answer(judge, NULL, &err);
+    }
+    close_replay(judge);
     if (judge->runner != NULL) {
         runner *r = judge->runner;
         job *j = r->job;
@@ -396,7 +482,7 @@ static void on_tick_closed(uv_handle_t *handle)
 
 static void maybe_free(lean_judge *judge)
 {
-    if (!judge->closing || !judge->tick_closed || judge->pools > 0) {
+    if (!judge->closing || !judge->tick_closed || judge->pools > 0 || judge->replay_open) {
         return;
     }
     void (*closed)(void *user) = judge->closed;
@@ -432,11 +518,13 @@ static void on_tick(uv_timer_t *timer)
     }
     if (r != NULL && r->state == RETIRED) {
         runner_retire(r); /* on_pool_closed comes back here */
+    } else if (judge->replaying != NULL && !judge->replay_sent) {
+        send_replay(judge);
     } else if (r != NULL && r->job != NULL) {
         if (r->state == READY) {
             runner_check(r);
         }
-    } else if (judge->first != NULL) {
+    } else if (judge->first != NULL && judge->replaying == NULL) {
         start_job(judge, take_job(judge));
     } else if (r == NULL && judge->warm && judge->header != NULL && judge->pools == 0) {
         start_spare(judge);
@@ -463,6 +551,7 @@ pv_status lean_judge_open(lean_judge **out, uv_loop_t *loop, const lean_pool_opt
     }
     judge->loop = loop;
     judge->warm = warm;
+    judge->level = LEAN_LEVEL_AUDITED;
     judge->options = *options;
     judge->options.toolchain = &judge->toolchain;
     judge->options.sandbox = &judge->sandbox;
@@ -483,9 +572,15 @@ void lean_judge_close(lean_judge *judge, void (*closed)(void *user), void *user)
     }
 }
 
+void lean_judge_demand(lean_judge *judge, lean_level level)
+{
+    judge->level = level;
+}
+
 void lean_judge_prepare(lean_judge *judge, const char *header)
 {
     set_header(judge, header);
+    prepare_replay(judge, header);
     runner *r = judge->runner;
     if (judge->warm && r != NULL && r->job == NULL && strcmp(r->header, header) != 0) {
         r->state = RETIRED; /* a spare with another header */
@@ -501,7 +596,7 @@ pv_status lean_judge_ask(lean_judge *judge, const lean_judge_request *request, l
         return pv_fail(err, PV_E_MISUSE,
                        "lean_judge_ask: needs an open judge, both texts and at least one name");
     }
-    job *j = job_new(request, cb, user);
+    job *j = lean_judge_job_new(request, cb, user);
     if (j == NULL) {
         return pv_fail(err, PV_E_NOMEM, "out of memory while asking the judge");
     }

@@ -108,9 +108,11 @@ static bool have_state(lean_state *state, const lean_slot *slot, lean_step *step
 
 static void plan_check(const lean_job *job, lean_step *step)
 {
-    step->call.op = LEAN_OP_CHECK;
+    bool replay = job->check.declarations != NULL;
+    step->call.op = replay ? LEAN_OP_REPLAY : LEAN_OP_CHECK;
     step->call.original = job->check.original;
-    step->call.candidate = job->check.candidate;
+    step->call.candidate = replay ? job->check.declarations : job->check.candidate;
+    step->call.exporting = job->check.exporting && !replay;
     step->call.names = job->check.names;
     step->call.name_count = job->check.name_count;
     step->call.heartbeats = job->check.heartbeats;

@@ -135,6 +135,9 @@ typedef struct lean_checked { /* the judge's answer; lives for the callback only
     size_t axiom_count;
     const lean_checked_decl *decls; /* ACCEPTED: each of `names` with its own axioms */
     size_t decl_count;
+    const char
+        *exported; /* ACCEPTED, when it was asked for: what the candidate declares, as the text
+                             that lean_check_request.declarations takes; NULL: it is too long */
     const lean_message *messages;
     size_t message_count;
 } lean_checked;
@@ -244,11 +247,14 @@ typedef struct lean_check_request {
     const char *candidate;    /* the same with proofs spliced in                   */
     const char *const *names; /* name_count declarations that are claimed          */
     size_t name_count;
-    uint64_t deadline_ms; /* 0 = 60000                                         */
-    uint64_t heartbeats;  /* 0 = the pool's                                    */
+    uint64_t deadline_ms;     /* 0 = 60000                                         */
+    uint64_t heartbeats;      /* 0 = the pool's                                    */
+    bool exporting;           /* have the declarations written down and not given to the kernel */
+    const char *declarations; /* not NULL: these are judged, `candidate` is not looked at (NULL).
+                                 What is no export at all is PV_E_INVALID at once */
 } lean_check_request;
 
-/* One judgement on the pool's workers. For a judgement to trust, use lean_judge.h, which gives each a fresh process. */
+/* One judgement on the pool's workers. With `declarations` no code of a candidate runs. For a judgement to trust, use lean_judge.h, which gives each a fresh process. */
 PV_NODISCARD pv_status lean_check(lean_env *env, const lean_check_request *request,
                                   lean_ticket *ticket, lean_check_cb *cb, void *user,
                                   pv_error *err);

@@ -46,11 +46,14 @@ static void put_check(pv_buf *out, const lean_call *call)
 {
     put_number(out, "env", call->env);
     put_text(out, "original", call->original);
-    put_text(out, "candidate", call->candidate);
+    put_text(out, call->op == LEAN_OP_REPLAY ? "declarations" : "candidate", call->candidate);
     put_texts(out, "names", call->names, call->name_count);
     put_texts(out, "axioms", lean_allowed_axioms,
               sizeof lean_allowed_axioms / sizeof *lean_allowed_axioms);
     put_number(out, "heartbeats", call->heartbeats);
+    if (call->exporting) {
+        put_number(out, "export", 1);
+    }
 }
 
 static void put_mutations(pv_buf *out, const lean_call *call)
@@ -90,6 +93,7 @@ static void put_fields(pv_buf *out, const lean_call *call)
         put_numbers(out, "envs", call->envs, call->env_count);
         break;
     case LEAN_OP_CHECK:
+    case LEAN_OP_REPLAY:
         put_check(out, call);
         break;
     case LEAN_OP_MODULES:
@@ -118,7 +122,7 @@ pv_status lean_protocol_encode(const lean_call *call, pv_buf *out, pv_error *err
 {
     static const char *const names[LEAN_OP_COUNT] = {"header",     "command", "open",   "try",
                                                      "free",       "check",   "memory", "modules",
-                                                     "statements", "mutate",  "usage"};
+                                                     "statements", "mutate",  "usage",  "replay"};
     size_t before = out->len;
     pv_buf_printf(out, "{\"id\":%llu,\"op\":\"%s\"", (unsigned long long)call->id, names[call->op]);
     put_fields(out, call);
@@ -398,6 +402,9 @@ static bool take_checked(lean_reply *reply, const json_t *body)
         checked->verdict = LEAN_ACCEPTED;
         take_axioms(reply, json_object_get(body, "declarations"));
         take_checked_decls(reply, json_object_get(body, "declarations"));
+        if (json_is_string(json_object_get(body, "export"))) {
+            checked->exported = lean_json_text(&reply->arena, body, "export");
+        }
         return true;
     }
     checked->reason = lean_json_text(&reply->arena, body, "reason");
@@ -509,6 +516,7 @@ static bool take_ok(const lean_call *call, lean_reply *reply, const json_t *body
     case LEAN_OP_TRY:
         return call->answered == call->tactic_count;
     case LEAN_OP_CHECK:
+    case LEAN_OP_REPLAY:
         return take_checked(reply, body);
     case LEAN_OP_MODULES:
         return take_modules(reply, body);

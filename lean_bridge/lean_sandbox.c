@@ -271,7 +271,7 @@ enum { PROBE_MS = 10000, PROBE_OUTPUT_MAX = 16384, PLACES_MAX = 5 };
 static const char PROBE[] =
     "name=$1 port=$2 hex=$3; (: > \"$4/$name\") 2>/dev/null; shift 4\n"
     "for place do (: > \"$place/$name\") 2>/dev/null && echo \"it can write to $place\"; done\n"
-    "(: > \"/tmp/$name\") 2>/dev/null || echo 'it has no /tmp to write to'\n"
+    "(: > \"/tmp/$name\") 2>/dev/null || echo 'it has no /tmp of its own'\n"
     "while read -r _ local _; do case $local in *:\"$hex\") echo 'it sees the sockets of this "
     "machine';;\n"
     "esac; done < /proc/net/tcp\n"
@@ -436,7 +436,7 @@ static void look_for_traces(probe *p)
 }
 
 /* Runs the probe with the sandbox as it is set up. Leaves the first thing that went wrong in *why ("" = nothing). */
-static pv_status prove_sandbox(const lean_sandbox *sandbox, pv_buf *why, pv_error *err)
+static pv_status prove_sandbox(lean_sandbox *sandbox, pv_buf *why, pv_error *err)
 {
     char **argv = NULL;
     probe p;
@@ -448,6 +448,10 @@ static pv_status prove_sandbox(const lean_sandbox *sandbox, pv_buf *why, pv_erro
     } else if (status == PV_OK) {
         look_for_traces(&p);
         const char *text = pv_buf_text(&p.output);
+        sandbox->canary = (lean_canary){
+            .ran = true,
+            .wrote = strstr(text, "write to") != NULL || strstr(text, "wrote to") != NULL,
+            .connected = strstr(text, "network") != NULL || strstr(text, "sockets") != NULL};
         if (strcmp(text, "done\n") != 0) {
             size_t n = strcspn(text, "\n");
             pv_buf_append(why, n == 0 ? "it did not answer" : text, n == 0 ? 17 : n);
@@ -540,7 +544,7 @@ pv_status lean_sandbox_probe(lean_sandbox *out, const char *path, bool disabled,
 
 pv_status lean_sandbox_copy(lean_sandbox *out, const lean_sandbox *from, pv_error *err)
 {
-    *out = (lean_sandbox){.active = from->active, .modern = from->modern};
+    *out = (lean_sandbox){.active = from->active, .modern = from->modern, .canary = from->canary};
     out->bwrap = from->bwrap == NULL ? NULL : pv_strdup(from->bwrap);
     out->describe = pv_strdup(from->describe == NULL ? "" : from->describe);
     if (out->describe == NULL || (from->bwrap != NULL && out->bwrap == NULL)) {

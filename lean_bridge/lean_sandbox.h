@@ -11,7 +11,16 @@
 
 #include "lean_toolchain.h"
 
+/* What became of the last probe: a file that it tried to write in several folders, a connection that it tried to open. Both
+ * are looked at from outside as well, since what the probe says of itself is worth nothing where it is not confined. */
+typedef struct lean_canary {
+    bool ran;       /* false: there was nothing to run it in */
+    bool wrote;     /* to a place outside of the sandbox     */
+    bool connected; /* or saw a network, or its sockets      */
+} lean_canary;
+
 typedef struct lean_sandbox {
+    lean_canary canary;
     bool active;    /* bubblewrap works here: a probe wrote nothing and saw no network */
     bool modern;    /* bubblewrap 0.8 or later: bounds its tmpfs, forbids further user namespaces */
     char *bwrap;    /* absolute path; NULL when not active                             */

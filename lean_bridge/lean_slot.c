@@ -170,6 +170,7 @@ static void finish_final(lean_slot *slot, lean_reply *reply)
         break;
     case LEAN_OP_TRY:
     case LEAN_OP_CHECK:
+    case LEAN_OP_REPLAY:
     case LEAN_OP_MODULES:
     case LEAN_OP_STATEMENTS:
     case LEAN_OP_MUTATE:

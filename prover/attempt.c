@@ -199,11 +199,15 @@ static pv_status judge(const attempt_task *task, effort *e, verdict *v, pv_error
     pv_status status = ask_judge(task->s, task->src, pv_buf_text(&e->candidate), names, 1,
                                  (const char *const *)e->proofs, e->proof_count, v, err);
     if (status == PV_OK) {
-        bool accepted = v->level >= LEAN_LEVEL_AUDITED;
+        bool accepted = session_accepts(task->s, v->level);
         pv_buf why = {0};
         pv_buf_printf(
-            &why, "the judge refused the proof (%s): %s", v->reason == NULL ? "level" : v->reason,
-            v->message == NULL ? "it compiles, but its axioms could not be audited" : v->message);
+            &why, "the judge refused the proof (%s): ", v->reason == NULL ? "level" : v->reason);
+        if (v->message == NULL) {
+            session_explain_level(task->s, v->level, &why);
+        } else {
+            pv_buf_puts(&why, v->message);
+        }
         effort_judged(e, accepted, pv_buf_ok(&why) ? pv_buf_text(&why) : "the judge refused it");
         pv_buf_release(&why);
     }

@@ -359,20 +359,14 @@ static bool turn_effort(bench_item *item)
     return true;
 }
 
-/* A judge that can only compile (a Lean server other than ours) accepts without an audit: that is no proof yet. */
-static const char *why_refused(const verdict *v)
-{
-    return v->message != NULL ? v->message : "it compiles, but its axioms could not be audited";
-}
-
 static bool turn_judging(bench_item *item)
 {
     if (item->pending) {
         return false;
     }
     item->stage = BENCH_EFFORT;
-    effort_judged(&item->effort, item->verdict.level >= LEAN_LEVEL_AUDITED,
-                  why_refused(&item->verdict));
+    effort_judged(&item->effort, session_accepts(&item->b->s, item->verdict.level),
+                  item->verdict.message);
     return true;
 }
 

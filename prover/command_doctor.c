@@ -74,7 +74,7 @@ static pv_status exercise(session *s, const source *src, health *out, pv_error *
             status = ask_judge(s, src, pv_buf_text(&candidate), names, 1, proofs, 1, &v, err);
         }
         pv_buf_release(&candidate);
-        out->works = v.level >= LEAN_LEVEL_AUDITED;
+        out->works = session_accepts(s, v.level);
         out->check_seconds = v.seconds;
     }
     lean_pool_stats stats = {0};

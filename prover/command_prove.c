@@ -32,8 +32,10 @@ static pv_status prove_one(const attempt_task *task, prove_run *run, tally *sum,
     if (status == PV_OK) {
         status = prove_run_keep(run, &a, task->s->opt->seed, err);
     }
-    report_context context = {task->s, task->src, task->s->policy.ops->name,
-                              lean_pool_lean_version(task->s->pool)};
+    report_context context = {.s = task->s,
+                              .src = task->src,
+                              .policy = task->s->policy.ops->name,
+                              .lean_version = lean_pool_lean_version(task->s->pool)};
     pv_error report_error = {0};
     pv_status written = report_attempt(&context, task->theorem, &a, &report_error);
     count_end(sum, a.end);

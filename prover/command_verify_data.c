@@ -374,7 +374,7 @@ static pv_status judge_rows(checker *c, char *header, size_t from, size_t n, pv_
         pv_buf_ok(&original) && pv_buf_ok(&candidate)
             ? ask_judge(&c->s, &src, pv_buf_text(&candidate), names, n, proofs, n, &v, err)
             : pv_fail(err, PV_E_NOMEM, "out of memory");
-    bool accepted = v.level >= LEAN_LEVEL_AUDITED;
+    bool accepted = session_accepts(&c->s, v.level);
     if (status == PV_OK && accepted) {
         c->proofs += n;
     } else if (status == PV_OK && n == 1) {

@@ -12,6 +12,7 @@ enum { BATCH_DEADLINE_MS = 300000, ALONE_DEADLINE_MS = 60000 };
 
 struct judge_batch {
     judge_batch *next;
+    const session *s;
     judge_ask *asks[JUDGE_BATCH];
     size_t count;
     bool answered;
@@ -127,11 +128,16 @@ static void on_judged(void *user, const lean_judgement *judgement, const pv_erro
     if (batch->lean_version == NULL && judgement->lean_version != NULL) {
         batch->lean_version = pv_strdup(judgement->lean_version);
     }
-    if (judgement->level >= LEAN_LEVEL_AUDITED) {
+    if (session_accepts(batch->s, judgement->level)) {
         batch->axioms = axioms_of(judgement);
-    } else {
-        batch->reason = pv_strdup(judgement->reason == NULL ? "level" : judgement->reason);
+    } else if (judgement->reason != NULL) {
+        batch->reason = pv_strdup(judgement->reason);
         batch->message = pv_strdup(judgement->message == NULL ? "" : judgement->message);
+    } else {
+        pv_buf why = {0};
+        session_explain_level(batch->s, judgement->level, &why);
+        batch->reason = pv_strdup("level");
+        batch->message = pv_buf_detach(&why);
     }
 }
 
@@ -237,6 +243,7 @@ static void halve(judge_queue *q, judge_batch *batch)
     pv_log(PV_LOG_DEBUG, "judge: %s: %.200s: the halves of %zu are judged apart", batch->reason,
            batch->message, batch->count);
     size_t keep = batch->count / 2;
+    second->s = batch->s;
     for (size_t i = keep; i < batch->count; i++) {
         second->asks[second->count++] = batch->asks[i];
     }
@@ -289,6 +296,9 @@ static judge_batch *next_batch(judge_queue *q)
         return batch;
     }
     batch = pv_calloc(1, sizeof *batch);
+    if (batch != NULL) {
+        batch->s = q->s;
+    }
     judge_ask *last = NULL;
     for (judge_ask **link = &q->waiting; batch != NULL && *link != NULL;) {
         judge_ask *one = *link;

@@ -139,7 +139,10 @@ void verdict_copy(verdict *out, const lean_judgement *from)
     out->reason = copy_or_null(from->reason);
     out->message = copy_or_null(from->message);
     out->lean_version = copy_or_null(from->lean_version);
+    out->shortfall = copy_or_null(from->shortfall);
     out->sandboxed = from->sandboxed;
+    out->export_bytes = from->export_bytes;
+    out->replay_seconds = from->replay_seconds;
     out->seconds = from->seconds;
     out->axioms = pv_calloc(from->axiom_count + 1, sizeof *out->axioms);
     for (size_t i = 0; out->axioms != NULL && i < from->axiom_count; i++) {
@@ -212,6 +215,7 @@ void verdict_release(verdict *v)
     pv_free(v->axioms);
     pv_free(v->reason);
     pv_free(v->message);
+    pv_free(v->shortfall);
     pv_free(v->lean_version);
     memset(v, 0, sizeof *v);
 }

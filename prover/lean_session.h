@@ -19,11 +19,13 @@ PV_NODISCARD pv_status ask_theorems(session *s, lean_env *env, const source *src
 typedef struct verdict {
     lean_level level;
     char *reason, *message; /* NULL when accepted                     */
+    char *shortfall;        /* accepted, but not as far as asked: why; else NULL */
     char **axioms;          /* axiom_count texts                      */
     size_t axiom_count;
     char *lean_version;
     bool sandboxed;
-    double seconds;
+    size_t export_bytes; /* what the second process got */
+    double replay_seconds, seconds;
 } verdict;
 
 /* Has `candidate` judged against src's text. `proofs` are what the gate reads. */

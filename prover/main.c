@@ -21,8 +21,9 @@ static const command commands[] = {
     {"prove", FOR_PROVE, command_prove, "prover prove 'STATEMENT' | FILE.lean | - [OPTIONS]",
      "prove a theorem, or every theorem with `sorry` of a file"},
     {"verify", FOR_VERIFY, command_verify,
-     "prover verify FILE.lean [--against STATEMENT.lean] [OPTIONS]",
-     "check proofs in a fresh Lean process and audit their axioms"},
+     "prover verify FILE.lean [--against STATEMENT.lean] [OPTIONS]\n  prover verify --config "
+     "FILE.json [OPTIONS]",
+     "check proofs in a fresh Lean process, audit their axioms, and replay them in another one"},
     {"bench", FOR_BENCH, command_bench,
      "prover bench FILE.jsonl | DIR [OPTIONS]\n  prover bench --resume [RUN]",
      "prove every problem of a benchmark, in a run that can be ended and resumed at any moment"},

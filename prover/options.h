@@ -221,8 +221,12 @@ enum {
     X(FOR_PROVE | OF_PROCESS, TEXT, trace, "--trace", "FILE", "", 0, 0,                            \
       "write the search down as JSON lines (replayable)")                                          \
     X(FOR_PROVE | OF_PROCESS, FLAG, tree, "--tree", NULL, "", 0, 0, "show the search tree")        \
+    X(FOR_JUDGED, TEXT, level, "--level", "LEVEL", "", 0, 0,                                       \
+      "least level that counts: compiled, audited or replayed (docs/verification.md)")             \
     X(FOR_VERIFY, TEXT, against, "--against", "STATEMENT.lean", "", 0, 0,                          \
       "the statements, with sorry, that FILE.lean must prove")                                     \
+    X(FOR_VERIFY, TEXT, config, "--config", "FILE.json", "", 0, 0,                                 \
+      "what to verify, as comparator's configuration says it, in place of FILE.lean")              \
     X(FOR_ALL | OF_PROCESS, FLAG, json, "--json", NULL, "", 0, 0,                                  \
       "results as JSON lines on stdout")                                                           \
     X(FOR_ALL | FOR_REPORT | OF_PROCESS, COUNT, verbose, "--verbose", "N", "0", 0, 3,              \

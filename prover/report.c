@@ -2,9 +2,11 @@
 
 #include "json_out.h"
 #include "progress.h"
+#include "pv_sha256.h"
 
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *end_name(attempt_end end)
 {
@@ -66,6 +68,20 @@ static json_t *stats_json(const search_stats *stats)
     return out;
 }
 
+static const char *canary_word(const lean_canary *canary, bool through)
+{
+    return !canary->ran ? "not tried" : through ? "let through" : "blocked";
+}
+
+static void set_hash(json_t *out, const char *key, const char *text)
+{
+    char hex[PV_SHA256_TEXT];
+    if (text != NULL) {
+        pv_sha256_of(text, strlen(text), hex);
+    }
+    json_out_text(out, key, text == NULL ? NULL : hex);
+}
+
 static void set_environment(json_t *out, const report_context *context)
 {
     const session *s = context->s;
@@ -73,11 +89,38 @@ static void set_environment(json_t *out, const report_context *context)
     json_out_text(out, "toolchain", toolchain_name(s->toolchain.kind));
     json_object_set_new(out, "sandboxed", json_boolean(s->sandbox.active));
     json_out_text(out, "sandbox", s->sandbox.describe);
+    const lean_canary *canary = &s->sandbox.canary;
+    json_object_set_new(out, "canary",
+                        json_pack("{s:b,s:s,s:s}", "ran", canary->ran, "write",
+                                  canary_word(canary, canary->wrote), "network",
+                                  canary_word(canary, canary->connected)));
+}
+
+/* The levels that were reached, and who accepted the proof. */
+static void set_levels(json_t *out, const verdict *v)
+{
+    json_t *levels = json_array(), *checkers = json_array();
+    for (lean_level level = LEAN_LEVEL_COMPILED; level <= v->level; level++) {
+        json_array_append_new(levels, json_string(lean_level_name(level)));
+    }
+    if (v->level != LEAN_LEVEL_NONE) {
+        bool second = v->level == LEAN_LEVEL_REPLAYED;
+        json_array_append_new(
+            checkers,
+            json_pack("{s:s,s:s?,s:s}", "name", "Lean's kernel", "version", v->lean_version,
+                      "process", second ? "one that never ran the proof" : "the proof's own"));
+    }
+    json_object_set_new(out, "levels", levels);
+    json_object_set_new(out, "checkers", checkers);
 }
 
 static void set_verdict(json_t *out, const verdict *v)
 {
     json_out_text(out, "level", v->level == LEAN_LEVEL_NONE ? NULL : lean_level_name(v->level));
+    set_levels(out, v);
+    json_out_text(out, "shortfall", v->shortfall);
+    json_out_count(out, "export_bytes", v->export_bytes);
+    json_object_set_new(out, "replay_seconds", json_real(v->replay_seconds));
     json_object_set_new(out, "axioms", text_array(v->axioms, v->axiom_count));
     json_object_set_new(out, "judge_seconds", json_real(v->seconds));
 }
@@ -104,6 +147,8 @@ static pv_status attempt_json(const report_context *context, const theorem *t, c
     json_out_count(out, "samples", a->samples);
     json_out_count(out, "repairs", a->repairs);
     json_out_count(out, "kept_bytes", a->kept);
+    set_hash(out, "statement_sha256", context->src->text);
+    set_hash(out, "proof_sha256", a->text);
     json_out_text(out, "policy", context->policy);
     json_out_count(out, "seed", context->s->opt->seed);
     json_object_set_new(out, "seconds", json_real(a->seconds));
@@ -126,6 +171,20 @@ static void print_axioms(const verdict *v)
     printf("%s\n", v->axiom_count == 0 ? "none" : "");
 }
 
+/* A message may quote a proof: nothing in it moves the cursor, and its further lines do not look like lines of ours. */
+static void print_quoted(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '\n') {
+            fputs("\n  | ", stdout);
+        } else {
+            putchar(c < ' ' || c == 0x7f ? '?' : c);
+        }
+    }
+    putchar('\n');
+}
+
 static void print_environment(const report_context *context)
 {
     const session *s = context->s;
@@ -138,7 +197,8 @@ static pv_status attempt_text(const report_context *context, const theorem *t, c
 {
     printf("%s %s: %s", t->kind, t->name, end_name(a->end));
     if (a->end == ATTEMPT_PROVED) {
-        printf(" (%s)", lean_level_name(a->verdict.level));
+        printf(" (%s%s)", lean_level_name(a->verdict.level),
+               context->s->sandbox.active ? "" : ", not confined");
     }
     if (a->end != ATTEMPT_SKIPPED) {
         printf(" in %.1f s: %llu states, %llu tactics tried, %.1f s in Lean", a->seconds,
@@ -178,9 +238,14 @@ static pv_status verdict_json(const report_context *context, const char *const *
     json_t *out = json_object();
     json_object_set_new(out, "theorems", text_array((char *const *)names, name_count));
     json_out_text(out, "source", context->src->name);
-    json_out_text(out, "status", v->level >= LEAN_LEVEL_AUDITED ? "accepted" : "refused");
-    json_out_text(out, "reason", v->reason);
-    json_out_text(out, "why", v->message);
+    const source *statement = context->statement == NULL ? context->src : context->statement;
+    bool accepted = session_accepts(context->s, v->level);
+    json_out_text(out, "status", accepted ? "accepted" : "refused");
+    json_out_text(out, "reason", accepted || v->reason != NULL ? v->reason : "level");
+    json_out_text(out, "why", accepted || v->message != NULL ? v->message : v->shortfall);
+    json_out_text(out, "demanded", lean_level_name(context->s->level));
+    set_hash(out, "statement_sha256", statement->text);
+    set_hash(out, "proof_sha256", context->src->text);
     set_verdict(out, v);
     set_environment(out, context);
     return print_json(out, err);
@@ -193,10 +258,11 @@ pv_status report_verdict(const report_context *context, const char *const *names
     if (context->s->opt->json) {
         return verdict_json(context, names, name_count, v, err);
     }
-    bool accepted = v->level >= LEAN_LEVEL_AUDITED;
+    bool accepted = session_accepts(context->s, v->level);
     printf("%s: %s", context->src->name, accepted ? "accepted" : "refused");
     if (accepted) {
-        printf(" (%s)", lean_level_name(v->level));
+        printf(" (%s%s)", lean_level_name(v->level),
+               context->s->sandbox.active ? "" : ", not confined");
     }
     printf(" in %.1f s\n", v->seconds);
     for (size_t i = 0; i < name_count; i++) {
@@ -204,8 +270,15 @@ pv_status report_verdict(const report_context *context, const char *const *names
     }
     if (accepted) {
         print_axioms(v);
+    } else if (v->reason != NULL) {
+        printf("  %s: ", v->reason);
+        print_quoted(v->message == NULL ? "" : v->message);
     } else {
-        printf("  %s: %s\n", v->reason, v->message == NULL ? "" : v->message);
+        printf("  level: only %s was reached, and %s is demanded: %s\n", lean_level_name(v->level),
+               lean_level_name(context->s->level), v->shortfall == NULL ? "" : v->shortfall);
+    }
+    if (accepted && v->shortfall != NULL) {
+        printf("not replayed: %s\n", v->shortfall);
     }
     print_environment(context);
     return json_out_flush(err);

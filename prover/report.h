@@ -8,6 +8,7 @@
 typedef struct report_context {
     const session *s;
     const source *src;
+    const source *statement; /* what src was judged against; NULL: itself */
     const char *policy;
     const char *lean_version; /* NULL when no worker was ready */
 } report_context;

@@ -1,6 +1,7 @@
 #include "session.h"
 
 #include "home.h"
+#include "progress.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -50,6 +51,33 @@ static pv_status find_lean(session *s, pv_error *err)
     return status;
 }
 
+/* What counts as proved: `audited`, unless the user says otherwise. */
+static pv_status read_level(session *s, pv_error *err)
+{
+    s->level = LEAN_LEVEL_AUDITED;
+    if (s->opt->level[0] == '\0') {
+        return PV_OK;
+    }
+    if (!lean_level_parse(s->opt->level, &s->level) || s->level < LEAN_LEVEL_COMPILED) {
+        return pv_fail(err, PV_E_INVALID,
+                       "--level %s: there is no such level to demand; say compiled, audited or "
+                       "replayed",
+                       s->opt->level);
+    }
+    return PV_OK;
+}
+
+/* Said before anything untrusted runs. */
+static void greet(const session *s)
+{
+    if (!s->sandbox.active) {
+        progress_note("prover", s->sandbox.describe);
+    } else if (s->opt->command != FOR_DOCTOR) {
+        progress_note("prover", "Lean is confined: a canary in the sandbox could neither write to "
+                                "this machine nor reach a network");
+    }
+}
+
 static void start_loop_handles(session *s)
 {
     uv_signal_init(&s->loop, &s->on_interrupt);
@@ -71,10 +99,14 @@ pv_status session_open(session *s, const options *opt, pv_error *err)
     }
     s->open = true;
     start_loop_handles(s);
-    pv_status status = find_lean(s, err);
+    pv_status status = read_level(s, err);
+    if (status == PV_OK) {
+        status = find_lean(s, err);
+    }
     if (status != PV_OK) {
         return status;
     }
+    greet(s);
     bool generating = opt->command == FOR_GENERATE;
     s->pool_options = (lean_pool_options){
         .toolchain = &s->toolchain,
@@ -143,10 +175,18 @@ pv_status session_start_judges(session *s, uint32_t count, bool warm, pv_error *
         uint64_t all = judging.heartbeats * TACTICS;
         judging.heartbeats = all < LEAST ? LEAST : all;
     }
+    bool many = (s->opt->command & FOR_DATA) != 0;
+    lean_level demanded = s->opt->level[0] != '\0' ? s->level
+                          : many                   ? LEAN_LEVEL_AUDITED
+                                                   : LEAN_LEVEL_REPLAYED;
     pv_status status = PV_OK;
     while (status == PV_OK && s->judge_count < count && s->judge_count < SESSION_JUDGES_MAX) {
-        status = lean_judge_open(&s->judges[s->judge_count], &s->loop, &judging, warm, err);
-        s->judge_count += status == PV_OK;
+        lean_judge **next = &s->judges[s->judge_count];
+        status = lean_judge_open(next, &s->loop, &judging, warm, err);
+        if (status == PV_OK) {
+            lean_judge_demand(*next, demanded);
+            s->judge_count++;
+        }
     }
     s->judge = s->judges[0];
     return status;
@@ -155,6 +195,17 @@ pv_status session_start_judges(session *s, uint32_t count, bool warm, pv_error *
 pv_status session_start_judge(session *s, bool warm, pv_error *err)
 {
     return session_start_judges(s, 1, warm, err);
+}
+
+bool session_accepts(const session *s, lean_level level)
+{
+    return level >= s->level;
+}
+
+void session_explain_level(const session *s, lean_level level, pv_buf *out)
+{
+    pv_buf_printf(out, "it reached the level `%s`; the least that counts is `%s`",
+                  lean_level_name(level), lean_level_name(s->level));
 }
 
 pv_status session_wait(session *s, const bool *done, pv_error *err)

@@ -30,6 +30,7 @@ typedef struct session {
     void (*on_tick)(void *); /* every 100 ms while waiting; may be NULL             */
     void *tick_user;
     search_policy policy; /* where tactics come from; set by the command            */
+    lean_level level;     /* the least that counts as proved                        */
     uint32_t width;       /* candidates in each state; set by the command           */
     unsigned searches;    /* started so far */
     bool open;
@@ -43,9 +44,16 @@ PV_NODISCARD pv_status session_open(session *s, const options *opt, pv_error *er
 void session_close(session *s);
 
 PV_NODISCARD pv_status session_start_pool(session *s, uint32_t workers, pv_error *err);
+/* The judge goes to `replayed`, for generate and verify-data to `audited`, or as far as --level says. */
 PV_NODISCARD pv_status session_start_judge(session *s, bool warm, pv_error *err);
 /* Several of them, each with its own process; at most SESSION_JUDGES_MAX. */
 PV_NODISCARD pv_status session_start_judges(session *s, uint32_t count, bool warm, pv_error *err);
+
+/* Whether a judgement of this level counts. */
+bool session_accepts(const session *s, lean_level level);
+
+/* Appends why one without a reason of its own does not: "it reached the level compiled, ...". */
+void session_explain_level(const session *s, lean_level level, pv_buf *out);
 
 /* Runs the loop until *done, or until the user interrupts: then PV_E_CANCELLED. */
 PV_NODISCARD pv_status session_wait(session *s, const bool *done, pv_error *err);

@@ -1,8 +1,10 @@
 import Prover.Open
-import Prover.Judge
+import Prover.Export
 
 /-!
-# The `check` request: the judge's six conditions in order
+# The `check` and `replay` requests: the judge's conditions in order
+
+`check` elaborates the candidate. `replay` never does: it gets what another process made of it, as data.
 -/
 
 set_option compiler.small 0
@@ -19,6 +21,8 @@ structure Trial where
   names : List Name
   axioms : List Name
   heartbeats : Nat
+  /-- What the candidate declares is to be written down for `replay`, which then gives it to the kernel. -/
+  exporting : Bool := false
 
 /-- The two texts elaborated. -/
 structure Evidence where
@@ -168,23 +172,60 @@ def jsonAcceptedAll (t : Trial) (shownIn env : Environment) : List ConstantInfo 
 def namesOf (cs : List ConstantInfo) : List Name :=
   mapList (fun c => c.toConstantVal.name) cs
 
-/-- Conditions 2 to 6 for two texts that are elaborated. -/
-def judge (t : Trial) (e : Evidence) : Verdict (List Json) := do
-  let base := t.base.env
-  let targets ← declared base "missing" "the original" e.original t.names
+/-- What `judge` found: the declarations, and the export where one was asked for. -/
+structure Finding where
+  declarations : List Json
+  exported : Option String := none
+
+/-- The longest export that is handed on: it must fit into a request, where its quotes are escaped. -/
+def exportBytesMax : Nat := 12000000
+
+/-- Conditions 3 and 4: what must stay, and what may be added. `env` is asked about attributes alone. -/
+def auditConstants (t : Trial) (env : Environment) (original candidate targets : List ConstantInfo) : Verdict Unit := do
   let names := namesOf targets
+  let resting := without names (restingOn original [] (statementNames targets))
+  auditKept candidate (safeOnes (joinLists resting (mustStay (mapList privateToUserName names) original)))
+  auditAdded t.base.env env (mapList privateToUserName names) original candidate
+
+/-- Condition 6 in this process: the kernel accepts everything anew. -/
+def replayHere (t : Trial) (e : Evidence) (targets : List ConstantInfo) : Verdict Finding := do
+  let replayed ← replayAll e.candidate t.heartbeats { env := t.base.env } (safeOnes e.candidate)
+  compareStatements replayed.env targets
+  let declarations ← jsonAcceptedAll t e.originalEnv replayed.env targets
+  pure { declarations }
+
+/-- A list from its end, put before `acc`. -/
+def backwards {α : Type} (acc : List α) : List α → List α
+  | [] => acc
+  | a :: as => backwards (a :: acc) as
+
+/-- Condition 6 left to another process: the declarations as text, in the order in which the kernel can take them. -/
+def exportThem (t : Trial) (e : Evidence) (targets : List ConstantInfo) : Verdict Finding := do
+  let noted ← replayAll e.candidate t.heartbeats { env := t.base.env, noted := some [] } (safeOnes e.candidate)
+  let decls := match noted.noted with
+    | some ds => backwards [] ds
+    | none => []
+  match ← (exportText decls : IO String).toBaseIO with
+  | .error error => reject "kernel" (toString error)
+  | .ok text =>
+    if text.utf8ByteSize > exportBytesMax then replayHere t e targets else do
+      let declarations ← jsonAcceptedAll t e.originalEnv e.env targets
+      pure { declarations, exported := some text }
+
+/-- Conditions 2 to 6 for two texts that are elaborated. -/
+def judge (t : Trial) (e : Evidence) : Verdict Finding := do
+  let targets ← declared t.base.env "missing" "the original" e.original t.names
   compareKinds e.candidate targets
+  let names := namesOf targets
   let resting := without names (restingOn e.original [] (statementNames targets))
   auditKept e.candidate (joinLists resting (mustStay (mapList privateToUserName names) e.original))
-  auditAdded base e.env (mapList privateToUserName names) e.original e.candidate
+  auditAdded t.base.env e.env (mapList privateToUserName names) e.original e.candidate
   compareStatements e.env targets
   auditEarly t e.env targets
-  let replayed ← replayAll e.candidate t.heartbeats { env := base } (safeOnes e.candidate)
-  compareStatements replayed.env targets
-  jsonAcceptedAll t e.originalEnv replayed.env targets
+  if t.exporting then exportThem t e targets else replayHere t e targets
 
 /-- All six conditions. The messages of the candidate are reported in any case. -/
-def tryCase (t : Trial) (messages : IO.Ref Json) : Verdict (List Json × Nat) := do
+def tryCase (t : Trial) (messages : IO.Ref Json) : Verdict (Finding × Nat) := do
   let original ← elaborate t "the original" t.original (fun _ _ => none)
   let candidate ← elaborateCandidate' original
   let e : Evidence := {
@@ -192,8 +233,8 @@ def tryCase (t : Trial) (messages : IO.Ref Json) : Verdict (List Json × Nat) :=
     candidate := addedConstants t.base.env (envAfter t.base candidate)
     originalEnv := envAfter t.base original
     env := envAfter t.base candidate }
-  let declarations ← judge t e
-  pure (declarations, countOf e.candidate)
+  let finding ← judge t e
+  pure (finding, countOf e.candidate)
 where
   /-- Elaborates the candidate and notes its messages. -/
   elaborateCandidate' (original : Array Ran) : Verdict (Array Ran) := do
@@ -202,17 +243,45 @@ where
     (messages.set noted : IO Unit)
     pure ran
 
+/-- A verdict as JSON. -/
+def jsonOf (messages : Json) : Except Rejection (Finding × Nat) → Json
+  | .ok (finding, added) =>
+    let fields := [("verdict", Json.str "accepted"), ("declarations", jsonList finding.declarations),
+      ("added", jsonNat added), ("messages", messages)]
+    match finding.exported with
+    | some text => Json.mkObj (("export", Json.str text) :: fields)
+    | none => Json.mkObj fields
+  | .error r =>
+    Json.mkObj [("verdict", Json.str "rejected"), ("reason", Json.str r.reason),
+      ("message", Json.str (cutText r.message)), ("messages", messages)]
+
 /-- The reply to a `check` request. -/
 def jsonVerdict (t : Trial) : IO Json := do
   let messages ← IO.mkRef (jsonList [])
   let verdict ← (tryCase t messages).run
   let noted ← messages.get
-  match verdict with
-  | .ok (declarations, added) =>
-    pure (Json.mkObj [("verdict", Json.str "accepted"), ("declarations", jsonList declarations),
-      ("added", jsonNat added), ("messages", noted)])
-  | .error r =>
-    pure (Json.mkObj [("verdict", Json.str "rejected"), ("reason", Json.str r.reason),
-      ("message", Json.str (cutText r.message)), ("messages", noted)])
+  pure (jsonOf noted verdict)
+
+/-! ## Replay of an export -/
+
+/-- The conditions for an export: what the kernel made of it states what the original states, leaves the rest of it as
+it is, adds nothing that is not needed, and rests on the allowed axioms. No code of the candidate runs. -/
+def replayCase (t : Trial) (text : String) : Verdict (Finding × Nat) := do
+  let ran ← elaborate t "the original" t.original (fun _ _ => none)
+  let originalEnv := envAfter t.base ran
+  let original := addedConstants t.base.env originalEnv
+  let targets ← declared t.base.env "missing" "the original" original t.names
+  let env ← readExport t.base.env t.heartbeats text
+  let candidate := addedConstants t.base.env env
+  compareKinds candidate targets
+  auditConstants t env original candidate targets
+  compareStatements env targets
+  let declarations ← jsonAcceptedAll t originalEnv env targets
+  pure ({ declarations }, countOf candidate)
+
+/-- The reply to a `replay` request. -/
+def jsonReplay (t : Trial) (text : String) : IO Json := do
+  let verdict ← (replayCase t text).run
+  pure (jsonOf (jsonList []) verdict)
 
 end Prover

@@ -11,7 +11,8 @@ about itself is believed: its constants are taken out of it one by one and given
 that was there before, and only what the kernel then holds is compared and audited.
 
 What a judge in the same process cannot see is code that the candidate runs while it is elaborated and that tampers
-with this process. Syntax that runs code is therefore refused before it is elaborated, unless the trusted text has it.
+with this process. Syntax that runs code is therefore refused before it is elaborated, unless the trusted text has it;
+and what the kernel shall accept can be written down for another process (`Export.lean`), which has the last word.
 -/
 
 set_option compiler.small 0
@@ -148,9 +149,15 @@ where
 def blankSorry (e : Expr) : Expr :=
   if e.hasSorry then e.replace (fun a => if a.isAppOf ``sorryAx then some (.const ``sorryAx []) else none) else e
 
-/-- Whether two expressions are equal but for the position of `sorry`. -/
+/-- An expression without the annotations in it, which mean nothing to the kernel and are not exported. -/
+partial def bare (e : Expr) : Expr :=
+  e.replace (fun a => match a with
+    | .mdata _ b => some (bare b)
+    | _ => none)
+
+/-- Whether two expressions are equal but for the position of `sorry` and annotations. -/
 def sameExpr (a b : Expr) : Bool :=
-  a == b || blankSorry a == blankSorry b
+  a == b || bare (blankSorry a) == bare (blankSorry b)
 
 /-- Whether two lists of names are the same. -/
 def sameNames : List Name → List Name → Bool
@@ -187,6 +194,8 @@ def sameKind : ConstantInfo → ConstantInfo → Bool
 structure Replay where
   done : NameSet := {}
   env : Environment
+  /-- Set where the declarations are to be written down, in order, instead: then the environment does not grow. -/
+  noted : Option (List Declaration) := none
 
 /-- The value of a constant that has one. -/
 def valueOf? : ConstantInfo → Option Expr
@@ -250,6 +259,28 @@ def addChecked (env : Environment) (heartbeats : Nat) (d : Declaration) : Verdic
     let text ← ((ex.toMessageData {}).toString : IO String)
     reject "kernel" text
 
+/-- The names of inductive types. -/
+def typeNames : List InductiveType → List Name
+  | [] => []
+  | t :: ts => t.name :: typeNames ts
+
+/-- Names added to a set. -/
+def markAll (done : NameSet) : List Name → NameSet
+  | [] => done
+  | n :: ns => markAll (done.insert n) ns
+
+/-- Gives a declaration to the kernel, or notes it. -/
+def giveOrNote (heartbeats : Nat) (r : Replay) (d : Declaration) : Verdict Replay := do
+  match r.noted with
+  | some ds => do
+    let done := match d with
+      | .inductDecl _ _ types _ => markAll r.done (typeNames types)
+      | _ => r.done
+    pure { r with done, noted := some (d :: ds) }
+  | none => do
+    let env ← addChecked r.env heartbeats d
+    pure { r with env }
+
 mutual
 
 /-- Gives a constant to the kernel after those that it mentions. -/
@@ -261,9 +292,7 @@ partial def replayConst (all : List ConstantInfo) (heartbeats : Nat) (r : Replay
     if (r.env.toKernelEnv.find? c.name).isSome then pure r else
       match ← declarationOf? all c with
       | none => pure r
-      | some d => do
-        let env ← addChecked r.env heartbeats d
-        pure { r with env }
+      | some d => giveOrNote heartbeats r d
 
 /-- Replays what is to be replayed among constants of these names. -/
 partial def replayNames (all : List ConstantInfo) (heartbeats : Nat) (r : Replay) : List Name → Verdict Replay

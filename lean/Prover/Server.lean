@@ -132,21 +132,33 @@ def serveTry (s : Session) (id : Nat) (req : Json) : Answer Json := do
   let live ← (s.liveStates.get : IO _)
   pure (Json.mkObj [("tried", jsonNat tried), ("states", jsonNat live)])
 
-/-- `check` -/
-def serveCheck (s : Session) (req : Json) : Answer Json := do
+/-- What `check` and `replay` have in common. `candidate` is empty for the latter. -/
+def readTrial (s : Session) (req : Json) (candidate : String) : Answer Trial := do
   let handle ← natField req "env"
   let original ← strField req "original"
-  let candidate ← strField req "candidate"
   let names ← readNames (← strsField req "names")
   let axioms ← readNames (← strsField req "axioms")
   let heartbeats ← natFieldD req "heartbeats" defaultHeartbeats
+  let exporting ← natFieldD req "export" 0
   let base ← s.env handle
   match names with
   | [] => refuse "bad_request" "field 'names' is empty: there is nothing to judge"
   | _ => pure ()
-  let trial : Trial := {
-    base, original := inputOf original, candidate := inputOf candidate, names, axioms, heartbeats }
+  pure {
+    base, original := inputOf original, candidate := inputOf candidate, names, axioms, heartbeats
+    exporting := exporting == 1 }
+
+/-- `check` -/
+def serveCheck (s : Session) (req : Json) : Answer Json := do
+  let candidate ← strField req "candidate"
+  let trial ← readTrial s req candidate
   (jsonVerdict trial : IO _)
+
+/-- `replay` -/
+def serveReplay (s : Session) (req : Json) : Answer Json := do
+  let text ← strField req "declarations"
+  let trial ← readTrial s req ""
+  (jsonReplay trial text : IO _)
 
 /-- The live counts, as `free` and `memory` report them. -/
 def jsonLive (s : Session) : IO (List (String × Json)) := do
@@ -176,6 +188,7 @@ def serveOp (s : Session) (id : Nat) (op : String) (req : Json) : Answer Json :=
   | "command" => serveCommand s req
   | "open" => serveOpen s req
   | "check" => serveCheck s req
+  | "replay" => serveReplay s req
   | "try" => serveTry s id req
   | "free" => serveFree s req
   | "memory" => serveMemory s

@@ -551,6 +551,23 @@ static void on_open(json_int_t id, const char *text)
                      message("warning", "declaration uses `sorry`"), "decls", decls, "commands"));
 }
 
+/* The export of the fake says `broken` where a proof said it. */
+static void on_replay(json_int_t id, const json_t *request)
+{
+    const char *text = json_string_value(json_object_get(request, "declarations"));
+    if (strstr(text, "late sleep") != NULL) {
+        nap(600000);
+    }
+    if (strstr(text, "broken") != NULL) {
+        say_ok(id, json_pack("{s:s,s:s,s:s,s:[]}", "verdict", "rejected", "reason", "kernel",
+                             "message", "the kernel refuses it", "messages"));
+        return;
+    }
+    say_ok(id,
+           json_pack("{s:s,s:[{s:s,s:s,s:[s]}],s:i,s:[]}", "verdict", "accepted", "declarations",
+                     "name", "t", "type", "P n", "axioms", "propext", "added", 1, "messages"));
+}
+
 static void on_check(json_int_t id, const json_t *request)
 {
     const char *candidate = json_string_value(json_object_get(request, "candidate"));
@@ -565,9 +582,16 @@ static void on_check(json_int_t id, const json_t *request)
                              "message", "it uses sorry", "messages", message("warning", "sorry")));
         return;
     }
-    say_ok(id, json_pack("{s:s,s:[{s:s,s:s,s:[s,s]}],s:i,s:[]}", "verdict", "accepted",
-                         "declarations", "name", "t", "type", "P n", "axioms", "propext",
-                         "Quot.sound", "added", 1, "messages"));
+    json_t *ok = json_pack("{s:s,s:[{s:s,s:s,s:[s,s]}],s:i,s:[]}", "verdict", "accepted",
+                           "declarations", "name", "t", "type", "P n", "axioms", "propext",
+                           "Quot.sound", "added", 1, "messages");
+    if (json_integer_value(json_object_get(request, "export")) == 1 &&
+        strstr(candidate, "too long") == NULL) {
+        bool forged = strstr(candidate, "forged") != NULL;
+        json_t *text = json_sprintf(forged ? "{\"%s\":1e999999999}" : "{\"%s\":[]}", candidate);
+        json_object_set_new(ok, "export", text);
+    }
+    say_ok(id, ok);
 }
 
 /* Statement number `n` of the fake library. */
@@ -658,6 +682,8 @@ static void serve(const json_t *request)
                              message("info", "a command"), "sorries", 0));
     } else if (strcmp(op, "check") == 0) {
         on_check(id, request);
+    } else if (strcmp(op, "replay") == 0) {
+        on_replay(id, request);
     } else if (strcmp(op, "modules") == 0) {
         say_ok(id, json_pack("{s:[{s:s,s:i}]}", "modules", "module", "Fake.Zoo", "theorems", 3));
     } else if (strcmp(op, "statements") == 0) {

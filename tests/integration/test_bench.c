@@ -122,7 +122,7 @@ Test(bench, writes_what_a_result_stands_on)
     cr_assert_eq(json_array_size(rows), 13);
     const json_t *sum = row_of(rows, "sum", 1), *all = summary_of(rows);
     cr_expect_str_eq(json_text(sum, "status"), "proved");
-    cr_expect_str_eq(json_text(sum, "level"), "audited");
+    cr_expect_str_eq(json_text(sum, "level"), "replayed");
     cr_expect_str_eq(json_text(sum, "header"), "open Nat\n");
     cr_expect_not_null(strstr(json_text(sum, "text"), "theorem sum (a b c : Nat)"));
     cr_expect_str_eq(

@@ -39,7 +39,7 @@ Test(http_runs, prove_finds_a_proof_with_what_the_server_says)
         cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
         json_t *row = command_json(&r, 0);
         cr_assert_str_eq(json_text(row, "status"), "proved");
-        cr_assert_str_eq(json_text(row, "level"), "audited");
+        cr_assert_str_eq(json_text(row, "level"), "replayed");
         cr_assert_str_eq(json_text(row, "policy"), "http");
         cr_assert_not_null(strstr(json_text(row, "text"), "intro h\n  exact ⟨h.2, h.1⟩"), "%s",
                            json_text(row, "text"));

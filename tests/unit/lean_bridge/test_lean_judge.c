@@ -27,7 +27,10 @@ static void on_judged(void *user, const lean_judgement *j, const pv_error *failu
     v->level = j->level;
     v->axiom_count = j->axiom_count;
     snprintf(v->reason, sizeof v->reason, "%s", j->reason == NULL ? "" : j->reason);
-    snprintf(v->message, sizeof v->message, "%s", j->message == NULL ? "" : j->message);
+    snprintf(v->message, sizeof v->message, "%s",
+             j->message != NULL     ? j->message
+             : j->shortfall != NULL ? j->shortfall
+                                    : "");
     snprintf(v->version, sizeof v->version, "%s", j->lean_version == NULL ? "" : j->lean_version);
 }
 
@@ -143,6 +146,76 @@ Test(lean_judge, every_judgement_has_a_process_of_its_own)
     close_judge(&b, judge);
     unlink(starts);
     bridge_end(&b);
+}
+
+/* One process for each candidate, one for all exports. */
+Test(lean_judge, replays_in_a_second_process_that_is_kept)
+{
+    bridge b;
+    verdict v;
+    char starts[] = "/tmp/prover-test-starts-XXXXXX";
+    close(mkstemp(starts));
+    bridge_begin(&b, (const char *const[]){"--starts", starts, NULL});
+    lean_judge *judge = open_judge(&b, false);
+    lean_judge_demand(judge, LEAN_LEVEL_REPLAYED);
+    for (long i = 1; i <= 3; i++) {
+        judge_proof(&b, judge, "dec", &v);
+        cr_expect_eq(v.level, LEAN_LEVEL_REPLAYED, "%s %s", v.reason, v.failure.msg);
+        cr_expect_eq(v.axiom_count, 1, "what the second process says counts");
+        cr_expect_eq(size_of(starts), i + 1);
+    }
+    close_judge(&b, judge);
+    unlink(starts);
+    bridge_end(&b);
+}
+
+Test(lean_judge, the_second_process_has_the_last_word)
+{
+    const char *const cases[][3] = {
+        {"broken", "kernel", "in the second process: the kernel refuses it"},
+        {"forged", "export", "ill-formed"},
+        {"late sleep", "timeout", "in the second process"},
+        {"too long", "", "too long"},
+        {"dec", "", ""},
+    };
+    bridge b;
+    verdict v;
+    bridge_begin(&b, NULL);
+    lean_judge *judge = open_judge(&b, true);
+    lean_judge_demand(judge, LEAN_LEVEL_REPLAYED);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lean_judge_request r = request(&cases[i][0]);
+        r.deadline_ms = 300;
+        ask(judge, &r, &v);
+        bridge_wait(&b, &v.ended);
+        cr_expect_str_eq(v.reason, cases[i][1], "%s: %s", cases[i][0], v.failure.msg);
+        cr_expect(strstr(v.message, cases[i][2]) != NULL, "%s: %s", cases[i][0], v.message);
+        lean_level level = strcmp(cases[i][0], "dec") == 0        ? LEAN_LEVEL_REPLAYED
+                           : strcmp(cases[i][0], "too long") == 0 ? LEAN_LEVEL_AUDITED
+                                                                  : LEAN_LEVEL_NONE;
+        cr_expect_eq(v.level, level, "%s", cases[i][0]);
+    }
+    close_judge(&b, judge);
+    bridge_end(&b);
+}
+
+/* Whatever is under way when the judge is closed is answered, once. */
+Test(lean_judge, closing_cancels_a_replay)
+{
+    for (uint64_t ms = 0; ms < 200; ms += 50) {
+        bridge b;
+        verdict v;
+        const char *proof = "late sleep";
+        bridge_begin(&b, NULL);
+        lean_judge *judge = open_judge(&b, false);
+        lean_judge_demand(judge, LEAN_LEVEL_REPLAYED);
+        lean_judge_request r = request(&proof);
+        ask(judge, &r, &v);
+        bridge_run_for(&b, ms);
+        close_judge(&b, judge);
+        cr_expect_eq(v.failure.status, PV_E_CANCELLED);
+        bridge_end(&b);
+    }
 }
 
 /* The spare is used once, and only for the header it was prepared with. */
@@ -323,9 +396,12 @@ Test(lean_judge, survives_want_of_memory, .timeout = 120)
         r.deadline_ms = 500;
         pv_mem_fail_after(n);
         pv_status status = lean_judge_open(&judge, &b.loop, &b.options, false, NULL);
+        if (status == PV_OK && n % 2 == 1) {
+            lean_judge_demand(judge, LEAN_LEVEL_REPLAYED);
+        }
         if (status == PV_OK && lean_judge_ask(judge, &r, on_judged, &v, NULL) == PV_OK) {
             bridge_wait(&b, &v.ended);
-            cr_assert(v.level == LEAN_LEVEL_AUDITED || v.failure.status != PV_OK ||
+            cr_assert(v.level >= LEAN_LEVEL_AUDITED || v.failure.status != PV_OK ||
                           v.reason[0] != '\0',
                       "allocation %d", (int)n);
         }

@@ -227,7 +227,7 @@ static bool op_of(const char *name, lean_op *out)
 {
     static const char *const names[LEAN_OP_COUNT] = {"header",     "command", "open",   "try",
                                                      "free",       "check",   "memory", "modules",
-                                                     "statements", "mutate",  "usage"};
+                                                     "statements", "mutate",  "usage",  "replay"};
     for (int i = 0; name != NULL && i < LEAN_OP_COUNT; i++) {
         if (strcmp(names[i], name) == 0) {
             *out = (lean_op)i;
