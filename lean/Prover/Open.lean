@@ -1,4 +1,5 @@
 import Prover.Session
+import Prover.Form
 import Lean.Meta.Match.MatcherInfo
 
 /-!
@@ -44,6 +45,10 @@ def aimOf? (p : Syntax → Bool → Bool) (ctx : ContextInfo) : Info → Option 
       | none => none
     else none
   | _ => none
+
+/-- Whether a syntax kind is that of a hole, tactic or term. -/
+def isHoleKind (k : SyntaxNodeKind) : Bool :=
+  isHoleTactic k || k == `Lean.Parser.Term.sorry
 
 /-- Chooses the nodes of holes. -/
 def isHole (stx : Syntax) (isTactic : Bool) : Bool :=
@@ -232,7 +237,9 @@ def jsonHole (s : Session) (map : FileMap) (r : Ran) (h : RawHole) : IO (List Js
   | .ok (view, isProof) => do
     let part ← s.part view
     let kind := if h.isTactic then "tactic" else "term"
-    pure [Json.mkObj (("kind", Json.str kind) :: ("prop", Json.bool isProof) :: ("part", part) :: jsonRange map h.stx)]
+    let stand := standOf map isHoleKind r.stx (startOf h.stx) (endOf h.stx) h.isTactic
+    pure [Json.mkObj (("kind", Json.str kind) :: ("form", Json.str stand.form) :: ("outer", jsonNat stand.outer) ::
+      ("prop", Json.bool isProof) :: ("part", part) :: jsonRange map h.stx)]
 
 /-- The holes between two byte offsets as JSON. -/
 def jsonHoles (s : Session) (map : FileMap) (r : Ran) (start stop : Nat) : List RawHole → IO (List Json)
