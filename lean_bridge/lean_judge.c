@@ -17,6 +17,9 @@ typedef struct job {
     char *header, *original, *candidate;
     char **names, **proofs;
     size_t name_count;
+    uint64_t *fills;
+    size_t fill_numbers;
+    bool fill_data;
     uint64_t deadline_ms;
     bool skip_gate;
     lean_judge_cb *cb;
@@ -82,6 +85,7 @@ static void job_free(job *j)
         pv_free(j->candidate);
         lean_strings_free(j->names);
         lean_strings_free(j->proofs);
+        pv_free(j->fills);
         pv_free(j);
     }
 }
@@ -93,6 +97,15 @@ static char **copy_texts(const char *const *texts, size_t n)
         lean_strings_add(&list, texts[i]);
     }
     return lean_strings_detach(&list);
+}
+
+static uint64_t *copy_numbers(const uint64_t *numbers, size_t n)
+{
+    uint64_t *copy = pv_calloc(n + 1, sizeof *copy);
+    if (copy != NULL && n > 0) {
+        memcpy(copy, numbers, n * sizeof *copy);
+    }
+    return copy;
 }
 
 static job *job_new(const lean_judge_request *request, lean_judge_cb *cb, void *user)
@@ -107,12 +120,15 @@ static job *job_new(const lean_judge_request *request, lean_judge_cb *cb, void *
     j->names = copy_texts(request->names, request->name_count);
     j->proofs = copy_texts(request->proofs, request->proof_count);
     j->name_count = request->name_count;
+    j->fills = copy_numbers(request->fills, request->fill_numbers);
+    j->fill_numbers = request->fill_numbers;
+    j->fill_data = request->fill_data;
     j->deadline_ms = request->deadline_ms;
     j->skip_gate = request->skip_gate;
     j->cb = cb;
     j->user = user;
     if (j->header == NULL || j->original == NULL || j->candidate == NULL || j->names == NULL ||
-        j->proofs == NULL) {
+        j->proofs == NULL || j->fills == NULL) {
         job_free(j);
         return NULL;
     }
@@ -227,7 +243,9 @@ static const char *forbidden_axiom(const lean_checked *checked)
 
 static void judge_checked(const runner *r, const lean_checked *checked, lean_judgement *out)
 {
-    const char *axiom = checked->verdict == LEAN_ACCEPTED ? forbidden_axiom(checked) : NULL;
+    bool fills = r->job != NULL && r->job->fill_numbers > 0;
+    const char *axiom =
+        checked->verdict == LEAN_ACCEPTED && !fills ? forbidden_axiom(checked) : NULL;
     if (checked->verdict != LEAN_ACCEPTED) {
         out->reason = checked->reason == NULL ? "error" : checked->reason;
         out->message = checked->message == NULL ? "Lean refused the proof" : checked->message;
@@ -271,6 +289,9 @@ static void runner_check(runner *r)
                                   .candidate = r->job->candidate,
                                   .names = (const char *const *)r->job->names,
                                   .name_count = r->job->name_count,
+                                  .fills = r->job->fills,
+                                  .fill_numbers = r->job->fill_numbers,
+                                  .fill_data = r->job->fill_data,
                                   .deadline_ms = r->job->deadline_ms};
     r->state = CHECKING;
     if (lean_check(r->env, &request, NULL, on_checked, r, &err) != PV_OK) {
@@ -497,9 +518,9 @@ pv_status lean_judge_ask(lean_judge *judge, const lean_judge_request *request, l
                          void *user, pv_error *err)
 {
     if (judge->closing || request->original == NULL || request->candidate == NULL ||
-        request->name_count == 0) {
+        (request->name_count == 0 && request->fill_numbers == 0)) {
         return pv_fail(err, PV_E_MISUSE,
-                       "lean_judge_ask: needs an open judge, both texts and at least one name");
+                       "lean_judge_ask: needs an open judge, both texts and at least one name or fill");
     }
     job *j = job_new(request, cb, user);
     if (j == NULL) {
