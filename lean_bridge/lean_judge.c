@@ -519,8 +519,9 @@ pv_status lean_judge_ask(lean_judge *judge, const lean_judge_request *request, l
 {
     if (judge->closing || request->original == NULL || request->candidate == NULL ||
         (request->name_count == 0 && request->fill_numbers == 0)) {
-        return pv_fail(err, PV_E_MISUSE,
-                       "lean_judge_ask: needs an open judge, both texts and at least one name or fill");
+        return pv_fail(
+            err, PV_E_MISUSE,
+            "lean_judge_ask: needs an open judge, both texts and at least one name or fill");
     }
     job *j = job_new(request, cb, user);
     if (j == NULL) {

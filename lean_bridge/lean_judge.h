@@ -57,8 +57,8 @@ typedef struct lean_judge_request {
     size_t name_count;
     const char *const *proofs; /* proof_count texts spliced in: what the gate looks at        */
     size_t proof_count;
-    uint64_t deadline_ms; /* of the check; 0 = 60000                                      */
-    bool skip_gate;       /* for tests only: shows that Lean's check refuses by itself    */
+    uint64_t deadline_ms;  /* of the check; 0 = 60000                                      */
+    bool skip_gate;        /* for tests only: shows that Lean's check refuses by itself    */
     const uint64_t *fills; /* as in lean_check_request: holes were filled, others stay     */
     size_t fill_numbers;   /* 0: all of `names` is proved                                  */
     bool fill_data;

@@ -15,7 +15,7 @@ void fill_list_release(fill_list *list)
 
 static source_fill fill_of(const hole *h, const char *proof)
 {
-    source_fill fill = {h->start, h->end, h->term, proof};
+    source_fill fill = {h->start, h->end, h->term, proof, h->form, h->outer};
     return fill;
 }
 
