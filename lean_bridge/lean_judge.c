@@ -162,7 +162,7 @@ static bool refused_by_gate(lean_judge *judge, job *j)
             pv_utf8_position(proof, pv_utf8_valid(proof, finding.at), &line, &column);
             snprintf(message, sizeof message, "line %zu of the proof, `%s`: %s", line, finding.rule,
                      finding.why);
-            lean_judgement judgement = {.reason = "gate", .message = message};
+            lean_judgement judgement = {.reason = "gate", .message = message, .error_at = SIZE_MAX};
             answer(judge, j, &judgement, NULL);
             return true;
         }
@@ -241,6 +241,17 @@ static const char *forbidden_axiom(const lean_checked *checked)
     return NULL;
 }
 
+/* The byte at which Lean's first error is; SIZE_MAX: none is told. */
+static size_t first_error(const lean_checked *checked)
+{
+    for (size_t i = 0; i < checked->message_count; i++) {
+        if (checked->messages[i].severity == LEAN_ERROR) {
+            return checked->messages[i].start.byte;
+        }
+    }
+    return SIZE_MAX;
+}
+
 static void judge_checked(const runner *r, const lean_checked *checked, lean_judgement *out)
 {
     bool fills = r->job != NULL && r->job->fill_numbers > 0;
@@ -249,6 +260,7 @@ static void judge_checked(const runner *r, const lean_checked *checked, lean_jud
     if (checked->verdict != LEAN_ACCEPTED) {
         out->reason = checked->reason == NULL ? "error" : checked->reason;
         out->message = checked->message == NULL ? "Lean refused the proof" : checked->message;
+        out->error_at = first_error(checked);
     } else if (axiom != NULL) {
         out->reason = strcmp(axiom, "sorryAx") == 0 ? "sorry" : "axiom";
         out->message = axiom;
@@ -266,7 +278,8 @@ static void on_checked(void *user, lean_ticket t, const lean_checked *checked,
                        const pv_error *failure)
 {
     runner *r = user;
-    lean_judgement judgement = {.lean_version = lean_pool_lean_version(r->pool)};
+    lean_judgement judgement = {.error_at = SIZE_MAX,
+                                .lean_version = lean_pool_lean_version(r->pool)};
     (void)t;
     if (failure == NULL) {
         judge_checked(r, checked, &judgement);

@@ -33,6 +33,8 @@ typedef struct lean_judgement { /* lives for the callback only */
     const lean_checked_decl
         *decls; /* each claimed declaration with its axioms; none when refused   */
     size_t decl_count;
+    size_t
+        error_at; /* with fills, refused for an "error": its byte in the candidate; else SIZE_MAX */
     bool sandboxed;
     const char *lean_version;
     double seconds;

@@ -43,10 +43,17 @@ static void question_release(question *q)
     pv_buf_release(&q->candidate);
 }
 
-static void add_site(question *q, const fill_file *file, const fill_site *site)
+static source_fill fill_of(const fill_site *site)
 {
     const hole *h = fill_site_hole(site);
     source_fill piece = {h->start, h->end, h->term, site->block, h->form, h->outer};
+    return piece;
+}
+
+static void add_site(question *q, const fill_file *file, const fill_site *site)
+{
+    const hole *h = fill_site_hole(site);
+    source_fill piece = fill_of(site);
     uint64_t *numbers = q->numbers + 3 * q->count;
     numbers[0] = h->start;
     numbers[1] = h->end;
@@ -137,6 +144,25 @@ static pv_status try_again(fill_file *file, group g, pv_error *err)
     return status;
 }
 
+/* The site of the group in whose filling Lean's error is; file->count: it is elsewhere. */
+static size_t blamed(const fill_file *file, const group *g, size_t error_at)
+{
+    size_t grown = 0; /* bytes that the fillings before are longer by */
+    for (size_t i = 0; i < file->count && error_at != SIZE_MAX; i++) {
+        if (is_in(file, g, i)) {
+            const hole *h = fill_site_hole(&file->sites[i]);
+            source_fill piece = fill_of(&file->sites[i]);
+            size_t growth = source_growth(&file->src, &piece);
+            bool inside = error_at >= h->start + grown && error_at < h->end + grown + growth;
+            if (inside && file->sites[i].state == FILL_PROVED) {
+                return i;
+            }
+            grown += growth;
+        }
+    }
+    return file->count;
+}
+
 static pv_status split(fill_file *file, group g, pv_error *err)
 {
     size_t half = count_new(file, &g) / 2, middle = g.first;
@@ -163,7 +189,16 @@ static pv_status judge_group(fill_file *file, group g, pv_error *err)
     if (accepted) {
         accept_group(file, &g, &v);
     } else if (status == PV_OK && n > 1) {
-        status = split(file, g, err);
+        size_t guilty = blamed(file, &g, v.error_at);
+        if (guilty < file->count) {
+            refuse(&file->sites[guilty], &v);
+            status = judge_group(file, g, err);
+            if (status == PV_OK) {
+                status = try_again(file, (group){guilty, guilty + 1}, err);
+            }
+        } else {
+            status = split(file, g, err);
+        }
     } else if (status == PV_OK) {
         refuse(&file->sites[g.first], &v);
         g.end = g.first + 1;

@@ -139,6 +139,7 @@ void verdict_copy(verdict *out, const lean_judgement *from)
     out->reason = copy_or_null(from->reason);
     out->message = copy_or_null(from->message);
     out->lean_version = copy_or_null(from->lean_version);
+    out->error_at = from->error_at;
     out->sandboxed = from->sandboxed;
     out->seconds = from->seconds;
     out->axioms = pv_calloc(from->axiom_count + 1, sizeof *out->axioms);

@@ -22,6 +22,7 @@ typedef struct verdict {
     char **axioms;          /* axiom_count texts                      */
     size_t axiom_count;
     char *lean_version;
+    size_t error_at; /* as in lean_judgement */
     bool sandboxed;
     double seconds;
 } verdict;

@@ -366,13 +366,27 @@ def judgePairs (f : Refill) (e : Evidence) (replayed : Replay) : List Pair → V
     let rest ← judgePairs f e replayed ps
     pure (joinLists here rest)
 
+/-- The candidate's commands. Their messages are noted whatever comes of them: the place of an error tells which proof
+is at fault. -/
+def elaborateFilled (t : Trial) (expected : List Syntax) (messages : IO.Ref Json) : Verdict (Array Ran) := do
+  let start := withScopeOptions t.base (limited · t.heartbeats)
+  let (ran, objection) ← (runWhile t.candidate (forbidden? expected) {} start #[] : IO _)
+  let noted ← (messagesOf t.candidate ran : IO _)
+  (messages.set noted : IO Unit)
+  match firstError? (allMessages ran.toList), objection with
+  | some m, _ => do
+    let text ← (m.data.toString : IO String)
+    reject "error" ("the candidate has an error: " ++ text)
+  | none, some text => reject "commands" text
+  | none, none =>
+    if countOf (countedCommands ran.toList) == countOf expected then pure ran
+    else reject "commands" "the candidate has fewer commands than the original"
+
 /-- The whole judgement. -/
 def tryFill (f : Refill) (messages : IO.Ref Json) : Verdict (List Json × Nat) := do
   let t := f.trial
   let original ← elaborate t "the original" t.original (fun _ _ => none)
-  let candidate ← elaborateCandidate t (countedCommands original.toList)
-  let noted ← (messagesOf t.candidate candidate : IO _)
-  (messages.set noted : IO Unit)
+  let candidate ← elaborateFilled t (countedCommands original.toList) messages
   let e : Evidence := {
     original := addedConstants t.base.env (envAfter t.base original)
     candidate := addedConstants t.base.env (envAfter t.base candidate)
