@@ -16,7 +16,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SAID_MAX = 3000, OPEN_MAX_AT_ONCE = 8 };
+enum {
+    SAID_MAX = 3000,
+    OPEN_MAX_AT_ONCE = 8,
+    MODULES_AT_ONCE =
+        6, /* their imports stay in memory until the compiler ends, and its heap is 2 GB */
+};
 
 /* ---- the search path ---- */
 
@@ -151,10 +156,14 @@ static char *olean_of(const char *folder, const char *module)
     return out;
 }
 
-static void add_jobs(lean_strings *argv, const char *folder, const project *p)
+/* Adds the needed modules from number *next on, a few at a time; moves *next behind them. False: there was none. */
+static bool add_jobs(lean_strings *argv, const char *folder, const project *p, size_t *next)
 {
-    for (size_t i = 0; i < p->count; i++) {
+    size_t n = 0;
+    for (; *next < p->count && n < MODULES_AT_ONCE; ++*next) {
+        size_t i = *next;
         if (p->files[i].needed) {
+            n++;
             char *out = olean_of(folder, p->files[i].module);
             lean_strings_add(argv, p->files[i].module);
             lean_strings_add(argv, p->files[i].path);
@@ -163,13 +172,14 @@ static void add_jobs(lean_strings *argv, const char *folder, const project *p)
             pv_free(out);
         }
     }
+    return n > 0;
 }
 
-/* The first needed module without its .olean; NULL: all are there. */
-static const project_file *missing(const char *folder, const project *p)
+/* The first needed module before number `end` without its .olean; NULL: all are there. */
+static const project_file *missing(const char *folder, const project *p, size_t end)
 {
     const project_file *found = NULL;
-    for (size_t i = 0; i < p->count && found == NULL; i++) {
+    for (size_t i = 0; i < end && found == NULL; i++) {
         char *out = p->files[i].needed ? olean_of(folder, p->files[i].module) : NULL;
         if (p->files[i].needed && (out == NULL || !pv_file_exists(out))) {
             found = &p->files[i];
@@ -179,28 +189,41 @@ static const project_file *missing(const char *folder, const project *p)
     return found;
 }
 
-static pv_status compile(module_build *build, session *s, const project *p, pv_error *err)
+/* One run of the compiler on the next few modules; *more is false when there are none. */
+static pv_status compile_some(const module_build *build, session *s, const project *p, size_t *next,
+                              bool *more, pv_error *err)
 {
     char buffer[PATH_MAX];
     lean_strings list = {0};
     lean_strings_add(&list, s->toolchain.argv[0]);
     lean_strings_add(&list, "--run");
     lean_strings_addf(&list, "%s/lean/wasm/compile.lean", home_find(buffer));
-    add_jobs(&list, build->folder, p);
+    *more = add_jobs(&list, build->folder, p, next);
     char **argv = lean_strings_detach(&list);
     if (argv == NULL) {
         return pv_fail(err, PV_E_NOMEM, "out of memory");
     }
     compiler c = {.s = s};
-    progress_note("fill", "compiling the project's modules");
-    pv_status status = run_compiler(&c, argv, err);
-    const project_file *bad = status == PV_OK ? missing(build->folder, p) : NULL;
+    pv_status status = *more ? run_compiler(&c, argv, err) : PV_OK;
+    const project_file *bad = status == PV_OK && *more ? missing(build->folder, p, *next) : NULL;
     if (bad != NULL) {
         status = pv_fail(err, PV_E_INVALID, "%s, which other files import, does not compile: %s",
                          bad->shown, pv_buf_text(&c.said));
     }
     pv_buf_release(&c.said);
     lean_strings_free(argv);
+    return status;
+}
+
+static pv_status compile(const module_build *build, session *s, const project *p, pv_error *err)
+{
+    size_t next = 0;
+    bool more = true;
+    progress_note("fill", "compiling the project's modules");
+    pv_status status = PV_OK;
+    while (status == PV_OK && more) {
+        status = compile_some(build, s, p, &next, &more, err);
+    }
     return status;
 }
 
