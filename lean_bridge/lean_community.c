@@ -216,6 +216,9 @@ static pv_status begin_text(lean_call *call, pv_buf *out, pv_error *err)
     case LEAN_OP_OPEN:
         return lean_talk_begin_open(call, out, err);
     case LEAN_OP_CHECK:
+        if (call->fill_numbers > 0) {
+            break;
+        }
         lean_talk_put_command(out, call->candidate, &call->env);
         return PV_OK;
     case LEAN_OP_TRY:

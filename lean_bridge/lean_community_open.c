@@ -87,6 +87,7 @@ static void take_hole(lean_talk *t, const char *text, const json_t *json)
     found->hole.kind = lean_source_is_term(text, &t->span, found->hole.start.byte)
                            ? LEAN_HOLE_TERM
                            : LEAN_HOLE_TACTIC;
+    found->hole.form = "";
     found->hole.prop = t->decls[found->decl].prop;
     t->failed = t->failed || !lean_talk_make_part(&t->arena, &goal, 1, &found->hole.part);
     t->hole_count++;

@@ -39,6 +39,9 @@ typedef struct lean_call {
     const char *const *names;         /* CHECK, REPLAY */
     size_t name_count;
     bool exporting;             /* CHECK */
+    const uint64_t *fills; /* CHECK: what was filled, in threes; none: all of `names` is proved */
+    size_t fill_numbers;
+    bool fill_data;
     const char *const *tactics; /* TRY */
     size_t tactic_count;
     const uint64_t *states, *envs; /* FREE */

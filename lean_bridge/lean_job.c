@@ -86,6 +86,15 @@ static const char **copy_texts(lean_job *job, const char *const *texts, size_t n
     return copies;
 }
 
+static const uint64_t *copy_numbers(lean_job *job, const uint64_t *numbers, size_t n)
+{
+    uint64_t *copies = lean_arena_alloc(&job->arena, n, sizeof *copies);
+    if (copies != NULL && n > 0) {
+        memcpy(copies, numbers, n * sizeof *copies);
+    }
+    return copies;
+}
+
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static pv_status env_request(lean_pool *pool, lean_env *base, lean_env **out, const char *text,
@@ -218,6 +227,7 @@ static void fill_check(lean_job *job, const lean_check_request *request)
         job->check.candidate = copy_text(job, request->candidate);
     }
     job->check.names = copy_texts(job, request->names, request->name_count);
+    job->check.fills = copy_numbers(job, request->fills, request->fill_numbers);
     if (request->deadline_ms == 0) {
         job->check.deadline_ms = 60000;
     }

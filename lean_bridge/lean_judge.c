@@ -87,7 +87,7 @@ static bool refused_by_gate(lean_judge *judge, job *j)
             pv_utf8_position(proof, pv_utf8_valid(proof, finding.at), &line, &column);
             snprintf(message, sizeof message, "line %zu of the proof, `%s`: %s", line, finding.rule,
                      finding.why);
-            lean_judgement judgement = {.reason = "gate", .message = message};
+            lean_judgement judgement = {.reason = "gate", .message = message, .error_at = SIZE_MAX};
             answer(judge, j, &judgement, NULL);
             return true;
         }
@@ -162,13 +162,27 @@ static const char *forbidden_axiom(const lean_checked *checked)
     return NULL;
 }
 
-/* `reached`: the level of what is accepted. */
-static void judge_checked(const lean_checked *checked, lean_level reached, lean_judgement *out)
+/* The byte at which Lean's first error is; SIZE_MAX: none is told. */
+static size_t first_error(const lean_checked *checked)
 {
-    const char *axiom = checked->verdict == LEAN_ACCEPTED ? forbidden_axiom(checked) : NULL;
+    for (size_t i = 0; i < checked->message_count; i++) {
+        if (checked->messages[i].severity == LEAN_ERROR) {
+            return checked->messages[i].start.byte;
+        }
+    }
+    return SIZE_MAX;
+}
+
+/* `reached`: the level of what is accepted. Of filled holes, axioms are Lean's matter: `sorry` may stay. */
+static void judge_checked(const lean_checked *checked, bool fills, lean_level reached,
+                          lean_judgement *out)
+{
+    const char *axiom =
+        checked->verdict == LEAN_ACCEPTED && !fills ? forbidden_axiom(checked) : NULL;
     if (checked->verdict != LEAN_ACCEPTED) {
         out->reason = checked->reason == NULL ? "error" : checked->reason;
         out->message = checked->message == NULL ? "Lean refused the proof" : checked->message;
+        out->error_at = first_error(checked);
     } else if (axiom != NULL) {
         out->reason = strcmp(axiom, "sorryAx") == 0 ? "sorry" : "axiom";
         out->message = axiom;
@@ -181,10 +195,19 @@ static void judge_checked(const lean_checked *checked, lean_level reached, lean_
     }
 }
 
-static const char *why_not_replayed(const lean_judge *judge)
+/* Whether a second process is to judge the job's declarations. */
+static bool is_handed_on(const runner *r)
+{
+    return r->judge->level >= LEAN_LEVEL_REPLAYED && r->job->fill_numbers == 0;
+}
+
+static const char *why_not_replayed(const lean_judge *judge, const job *j)
 {
     if (judge->level < LEAN_LEVEL_REPLAYED) {
         return NULL;
+    }
+    if (j->fill_numbers > 0) {
+        return "a file whose holes were filled is judged in one process";
     }
     return judge->toolchain.dialect == LEAN_DIALECT_PROVER
                ? "what the proof declares is too long to be handed to a second process"
@@ -197,8 +220,8 @@ static bool keep_export(runner *r, const lean_checked *checked)
 {
     lean_judge *judge = r->judge;
     job *j = r->job;
-    if (judge->level < LEAN_LEVEL_REPLAYED || checked->verdict != LEAN_ACCEPTED ||
-        checked->exported == NULL || j == NULL) {
+    if (!is_handed_on(r) || checked->verdict != LEAN_ACCEPTED || checked->exported == NULL ||
+        j == NULL) {
         return false;
     }
     pv_error err = {0};
@@ -219,16 +242,17 @@ static void on_checked(void *user, lean_ticket t, const lean_checked *checked,
                        const pv_error *failure)
 {
     runner *r = user;
-    lean_judgement judgement = {.lean_version = lean_pool_lean_version(r->pool)};
+    lean_judgement judgement = {.error_at = SIZE_MAX,
+                                .lean_version = lean_pool_lean_version(r->pool)};
     (void)t;
     if (failure == NULL) {
         if (!keep_export(r, checked)) {
-            judge_checked(checked,
+            judge_checked(checked, r->job->fill_numbers > 0,
                           r->judge->toolchain.dialect == LEAN_DIALECT_PROVER ? LEAN_LEVEL_AUDITED
                                                                              : LEAN_LEVEL_COMPILED,
                           &judgement);
             judgement.shortfall =
-                judgement.level == LEAN_LEVEL_NONE ? NULL : why_not_replayed(r->judge);
+                judgement.level == LEAN_LEVEL_NONE ? NULL : why_not_replayed(r->judge, r->job);
             runner_answer(r, &judgement, NULL);
         }
         return;
@@ -249,8 +273,11 @@ static void runner_check(runner *r)
                                   .candidate = r->job->candidate,
                                   .names = (const char *const *)r->job->names,
                                   .name_count = r->job->name_count,
+                                  .fills = r->job->fills,
+                                  .fill_numbers = r->job->fill_numbers,
+                                  .fill_data = r->job->fill_data,
                                   .deadline_ms = r->job->deadline_ms,
-                                  .exporting = r->judge->level >= LEAN_LEVEL_REPLAYED};
+                                  .exporting = is_handed_on(r)};
     r->state = CHECKING;
     if (lean_check(r->env, &request, NULL, on_checked, r, &err) != PV_OK) {
         runner_answer(r, NULL, &err);
@@ -329,7 +356,7 @@ static void on_replayed(void *user, lean_ticket t, const lean_checked *checked,
     lean_judgement judgement = {.lean_version = lean_replay_lean_version(judge->replay)};
     char message[PV_ERROR_MSG_MAX + 64];
     if (failure == NULL) {
-        judge_checked(checked, LEAN_LEVEL_REPLAYED, &judgement);
+        judge_checked(checked, false, LEAN_LEVEL_REPLAYED, &judgement);
     } else {
         judgement.reason = refusal_of(failure);
         judgement.message = failure->msg;
@@ -592,9 +619,10 @@ pv_status lean_judge_ask(lean_judge *judge, const lean_judge_request *request, l
                          void *user, pv_error *err)
 {
     if (judge->closing || request->original == NULL || request->candidate == NULL ||
-        request->name_count == 0) {
-        return pv_fail(err, PV_E_MISUSE,
-                       "lean_judge_ask: needs an open judge, both texts and at least one name");
+        (request->name_count == 0 && request->fill_numbers == 0)) {
+        return pv_fail(
+            err, PV_E_MISUSE,
+            "lean_judge_ask: needs an open judge, both texts and at least one name or fill");
     }
     job *j = lean_judge_job_new(request, cb, user);
     if (j == NULL) {

@@ -39,6 +39,8 @@ typedef struct lean_judgement { /* lives for the callback only */
     const lean_checked_decl
         *decls; /* each claimed declaration with its axioms; none when refused   */
     size_t decl_count;
+    size_t
+        error_at; /* with fills, refused for an "error": its byte in the candidate; else SIZE_MAX */
     bool sandboxed;
     const char *lean_version;
     size_t export_bytes;   /* what went to the second process; 0: nothing                  */
@@ -73,11 +75,15 @@ typedef struct lean_judge_request {
     size_t name_count;
     const char *const *proofs; /* proof_count texts spliced in: what the gate looks at        */
     size_t proof_count;
-    uint64_t deadline_ms; /* of the check; 0 = 60000                                      */
-    bool skip_gate;       /* for tests only: shows that Lean's check refuses by itself    */
+    uint64_t deadline_ms;  /* of the check; 0 = 60000                                      */
+    bool skip_gate;        /* for tests only: shows that Lean's check refuses by itself    */
+    const uint64_t *fills; /* as in lean_check_request: holes were filled, others stay     */
+    size_t fill_numbers;   /* 0: all of `names` is proved                                  */
+    bool fill_data;
 } lean_judge_request;
 
-/* Asks. Everything is copied. Exactly one callback, from the loop. Requests are judged one after another. */
+/* Asks. With fills the axioms allowed are the three and those that the declaration rested on before (Lean compares them; an answer that
+ * lists others is believed, and decls says which), and `sorryAx` where a hole of it stays. Everything is copied. Exactly one callback, from the loop. Requests are judged one after another. */
 PV_NODISCARD pv_status lean_judge_ask(lean_judge *judge, const lean_judge_request *request,
                                       lean_judge_cb *cb, void *user, pv_error *err);
 

@@ -46,6 +46,7 @@ void lean_judge_job_free(lean_judge_job *j)
         pv_free(j->candidate);
         lean_strings_free(j->names);
         lean_strings_free(j->proofs);
+        pv_free(j->fills);
         pv_free(j->exported);
         pv_free(j);
     }
@@ -60,6 +61,15 @@ static char **copy_texts(const char *const *texts, size_t n)
     return lean_strings_detach(&list);
 }
 
+static uint64_t *copy_numbers(const uint64_t *numbers, size_t n)
+{
+    uint64_t *copy = pv_calloc(n + 1, sizeof *copy);
+    if (copy != NULL && n > 0) {
+        memcpy(copy, numbers, n * sizeof *copy);
+    }
+    return copy;
+}
+
 lean_judge_job *lean_judge_job_new(const lean_judge_request *request, lean_judge_cb *cb, void *user)
 {
     lean_judge_job *j = pv_calloc(1, sizeof *j);
@@ -72,12 +82,15 @@ lean_judge_job *lean_judge_job_new(const lean_judge_request *request, lean_judge
     j->names = copy_texts(request->names, request->name_count);
     j->proofs = copy_texts(request->proofs, request->proof_count);
     j->name_count = request->name_count;
+    j->fills = copy_numbers(request->fills, request->fill_numbers);
+    j->fill_numbers = request->fill_numbers;
+    j->fill_data = request->fill_data;
     j->deadline_ms = request->deadline_ms;
     j->skip_gate = request->skip_gate;
     j->cb = cb;
     j->user = user;
     if (j->header == NULL || j->original == NULL || j->candidate == NULL || j->names == NULL ||
-        j->proofs == NULL) {
+        j->proofs == NULL || j->fills == NULL) {
         lean_judge_job_free(j);
         return NULL;
     }

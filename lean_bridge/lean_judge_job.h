@@ -9,6 +9,9 @@ typedef struct lean_judge_job {
     char *header, *original, *candidate;
     char **names, **proofs;
     size_t name_count;
+    uint64_t *fills;
+    size_t fill_numbers;
+    bool fill_data;
     uint64_t deadline_ms;
     bool skip_gate;
     lean_judge_cb *cb;

@@ -115,6 +115,9 @@ static void plan_check(const lean_job *job, lean_step *step)
     step->call.exporting = job->check.exporting && !replay;
     step->call.names = job->check.names;
     step->call.name_count = job->check.name_count;
+    step->call.fills = job->check.fills;
+    step->call.fill_numbers = job->check.fill_numbers;
+    step->call.fill_data = job->check.fill_data;
     step->call.heartbeats = job->check.heartbeats;
     step->deadline_ms = job->check.deadline_ms;
 }

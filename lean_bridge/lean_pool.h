@@ -81,7 +81,9 @@ typedef enum lean_hole_kind { LEAN_HOLE_TACTIC, LEAN_HOLE_TERM } lean_hole_kind;
 typedef struct lean_hole {
     lean_position start, end; /* of the `sorry` */
     lean_hole_kind kind;
-    bool prop; /* the goal is a proposition */
+    const char *form; /* a word of docs/protocol.md: what stands around it; "" from other servers */
+    size_t outer;     /* column that its filling must stay right of, code points              */
+    bool prop;        /* the goal is a proposition */
     lean_part part;
 } lean_hole;
 
@@ -252,6 +254,11 @@ typedef struct lean_check_request {
     bool exporting;           /* have the declarations written down and not given to the kernel */
     const char *declarations; /* not NULL: these are judged, `candidate` is not looked at (NULL).
                                  What is no export at all is PV_E_INVALID at once */
+    /* Holes that were filled, three numbers each: bytes start and end in `original`, bytes in `candidate`. With them it is the
+     * operation `fill` that is asked: `names` is not looked at, and holes may stay. Only our own server has it. */
+    const uint64_t *fills;
+    size_t fill_numbers; /* three times the fills; 0: `check` */
+    bool fill_data;      /* holes that are no propositions may be filled */
 } lean_check_request;
 
 /* One judgement on the pool's workers. With `declarations` no code of a candidate runs. For a judgement to trust, use lean_judge.h, which gives each a fresh process. */

@@ -47,7 +47,12 @@ static void put_check(pv_buf *out, const lean_call *call)
     put_number(out, "env", call->env);
     put_text(out, "original", call->original);
     put_text(out, call->op == LEAN_OP_REPLAY ? "declarations" : "candidate", call->candidate);
-    put_texts(out, "names", call->names, call->name_count);
+    if (call->fill_numbers > 0) {
+        put_numbers(out, "fills", call->fills, call->fill_numbers);
+        put_number(out, "data", call->fill_data);
+    } else {
+        put_texts(out, "names", call->names, call->name_count);
+    }
     put_texts(out, "axioms", lean_allowed_axioms,
               sizeof lean_allowed_axioms / sizeof *lean_allowed_axioms);
     put_number(out, "heartbeats", call->heartbeats);
@@ -124,7 +129,9 @@ pv_status lean_protocol_encode(const lean_call *call, pv_buf *out, pv_error *err
                                                      "free",       "check",   "memory", "modules",
                                                      "statements", "mutate",  "usage",  "replay"};
     size_t before = out->len;
-    pv_buf_printf(out, "{\"id\":%llu,\"op\":\"%s\"", (unsigned long long)call->id, names[call->op]);
+    bool fills = call->op == LEAN_OP_CHECK && call->fill_numbers > 0;
+    pv_buf_printf(out, "{\"id\":%llu,\"op\":\"%s\"", (unsigned long long)call->id,
+                  fills ? "fill" : names[call->op]);
     put_fields(out, call);
     pv_buf_putc(out, '}');
     lean_wire_end_request(LEAN_FRAMING_LINE, out);
@@ -217,6 +224,8 @@ static bool take_hole(lean_reply *reply, const json_t *json, lean_hole *hole)
     hole->start = position_of(json_object_get(json, "pos"));
     hole->end = position_of(json_object_get(json, "endPos"));
     hole->kind = kind != NULL && strcmp(kind, "term") == 0 ? LEAN_HOLE_TERM : LEAN_HOLE_TACTIC;
+    hole->form = lean_json_text(&reply->arena, json, "form");
+    hole->outer = (size_t)lean_json_number(json, "outer");
     hole->prop = json_is_true(json_object_get(json, "prop"));
     return take_part(reply, json_object_get(json, "part"), &hole->part);
 }

@@ -66,8 +66,8 @@ static pv_status exercise(session *s, const source *src, health *out, pv_error *
     if (status == PV_OK) {
         progress_note("doctor", "a fresh Lean process checks a proof");
         const char *names[] = {"doctor"}, *proofs[] = {"intro h\nexact h"};
-        source_fill fill = {list.items[0].holes[0].start, list.items[0].holes[0].end, false,
-                            proofs[0], false};
+        const hole *h = &list.items[0].holes[0];
+        source_fill fill = {.start = h->start, .end = h->end, .proof = proofs[0]};
         pv_buf candidate = {0};
         status = source_splice(src, false, &fill, 1, &candidate, err);
         if (status == PV_OK) {

@@ -13,6 +13,7 @@ exit_code command_generate(const options *opt);
 exit_code command_verify_data(const options *opt);
 exit_code command_bench(const options *opt);
 exit_code command_report(const options *opt);
+exit_code command_fill(const options *opt);
 exit_code command_complete(const options *opt);
 
 /* "prover: MESSAGE" on stderr; the exit code that the failure stands for. */

@@ -15,7 +15,13 @@ void fill_list_release(fill_list *list)
 
 static source_fill fill_of(const hole *h, const char *proof, bool as_is)
 {
-    source_fill fill = {h->start, h->end, h->term, proof, as_is};
+    source_fill fill = {.start = h->start,
+                        .end = h->end,
+                        .term = h->term,
+                        .proof = proof,
+                        .as_is = as_is,
+                        .form = h->form,
+                        .outer = h->outer};
     return fill;
 }
 

@@ -140,6 +140,7 @@ void verdict_copy(verdict *out, const lean_judgement *from)
     out->message = copy_or_null(from->message);
     out->lean_version = copy_or_null(from->lean_version);
     out->shortfall = copy_or_null(from->shortfall);
+    out->error_at = from->error_at;
     out->sandboxed = from->sandboxed;
     out->export_bytes = from->export_bytes;
     out->replay_seconds = from->replay_seconds;
@@ -182,6 +183,20 @@ static pv_status wait_for_verdict(session *s, judge_answer *answer, verdict *out
     return status;
 }
 
+pv_status ask_judgement(session *s, const lean_judge_request *request, verdict *out, pv_error *err)
+{
+    judge_answer *answer = pv_calloc(1, sizeof *answer);
+    if (answer == NULL) {
+        return pv_fail(err, PV_E_NOMEM, "out of memory");
+    }
+    pv_status status = lean_judge_ask(s->judge, request, on_judged, answer, err);
+    if (status != PV_OK) {
+        pv_free(answer);
+        return status;
+    }
+    return wait_for_verdict(s, answer, out, err);
+}
+
 pv_status ask_judge(session *s, const source *src, const char *candidate, const char *const *names,
                     size_t name_count, const char *const *proofs, size_t proof_count, verdict *out,
                     pv_error *err)
@@ -195,16 +210,7 @@ pv_status ask_judge(session *s, const source *src, const char *candidate, const 
         .proofs = proofs,
         .proof_count = proof_count,
     };
-    judge_answer *answer = pv_calloc(1, sizeof *answer);
-    if (answer == NULL) {
-        return pv_fail(err, PV_E_NOMEM, "out of memory");
-    }
-    pv_status status = lean_judge_ask(s->judge, &request, on_judged, answer, err);
-    if (status != PV_OK) {
-        pv_free(answer);
-        return status;
-    }
-    return wait_for_verdict(s, answer, out, err);
+    return ask_judgement(s, &request, out, err);
 }
 
 void verdict_release(verdict *v)

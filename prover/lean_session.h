@@ -23,6 +23,7 @@ typedef struct verdict {
     char **axioms;          /* axiom_count texts                      */
     size_t axiom_count;
     char *lean_version;
+    size_t error_at; /* as in lean_judgement */
     bool sandboxed;
     size_t export_bytes; /* what the second process got */
     double replay_seconds, seconds;
@@ -33,6 +34,9 @@ PV_NODISCARD pv_status ask_judge(session *s, const source *src, const char *cand
                                  const char *const *names, size_t name_count,
                                  const char *const *proofs, size_t proof_count, verdict *out,
                                  pv_error *err);
+/* The same for a request of the caller's (lean_judge.h). */
+PV_NODISCARD pv_status ask_judgement(session *s, const lean_judge_request *request, verdict *out,
+                                     pv_error *err);
 void verdict_copy(verdict *out, const lean_judgement *from);
 void verdict_release(verdict *v);
 

@@ -24,6 +24,9 @@ static const command commands[] = {
      "prover verify FILE.lean [--against STATEMENT.lean] [OPTIONS]\n  prover verify --config "
      "FILE.json [OPTIONS]",
      "check proofs in a fresh Lean process, audit their axioms, and replay them in another one"},
+    {"fill", FOR_FILL, command_fill,
+     "prover fill PROJECT [FILE[:LINE]] | FOLDER | FILE.lean[:LINE] [OPTIONS]",
+     "find the `sorry`s of a project and fill them: a diff, and with --apply the files"},
     {"bench", FOR_BENCH, command_bench,
      "prover bench FILE.jsonl | DIR [OPTIONS]\n  prover bench --resume [RUN]",
      "prove every problem of a benchmark, in a run that can be ended and resumed at any moment"},

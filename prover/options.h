@@ -19,12 +19,13 @@ enum {
     FOR_VERIFY_DATA = 64,
     FOR_BENCH = 128,
     FOR_REPORT = 256,
+    FOR_FILL = 512,
     FOR_DATA = FOR_GENERATE | FOR_VERIFY_DATA,
-    FOR_LEAN = FOR_PROVE | FOR_VERIFY | FOR_DOCTOR | FOR_DATA | FOR_BENCH,
-    FOR_ENGINE = FOR_PROVE | FOR_COMPLETE | FOR_GENERATE | FOR_BENCH,
-    FOR_SEARCH = FOR_PROVE | FOR_GENERATE | FOR_BENCH,
+    FOR_LEAN = FOR_PROVE | FOR_FILL | FOR_VERIFY | FOR_DOCTOR | FOR_DATA | FOR_BENCH,
+    FOR_ENGINE = FOR_PROVE | FOR_FILL | FOR_COMPLETE | FOR_GENERATE | FOR_BENCH,
+    FOR_SEARCH = FOR_PROVE | FOR_FILL | FOR_GENERATE | FOR_BENCH,
     FOR_PROVED = FOR_PROVE | FOR_BENCH,
-    FOR_JUDGED = FOR_PROVE | FOR_VERIFY | FOR_VERIFY_DATA | FOR_BENCH,
+    FOR_JUDGED = FOR_PROVE | FOR_FILL | FOR_VERIFY | FOR_VERIFY_DATA | FOR_BENCH,
     FOR_DEVICE = FOR_ENGINE | FOR_MODEL,
     FOR_ALL = FOR_LEAN | FOR_COMPLETE | FOR_MODEL,
     OF_PROCESS =
@@ -44,6 +45,20 @@ enum {
       "run Lean without bubblewrap (tactics are untrusted code)")                                  \
     X(FOR_PROVE | FOR_VERIFY | FOR_DATA | FOR_BENCH | OF_PROCESS, TEXT, header, "--header",        \
       "TEXT|@FILE", "", 0, 0, "imports and commands that the text stands on")                      \
+    X(FOR_FILL, FLAG, fill_list, "--list", NULL, "", 0, 0,                                         \
+      "only list the holes: place, kind, goal (with --json as SorryDB's readers know them)")       \
+    X(FOR_FILL, FLAG, apply, "--apply", NULL, "", 0, 0,                                            \
+      "write the files (without it only a diff is shown)")                                         \
+    X(FOR_FILL, FLAG, backup, "--backup", NULL, "", 0, 0,                                          \
+      "with --apply: keep the old text in FILE.lean.bak")                                          \
+    X(FOR_FILL, FLAG, fill_check, "--check", NULL, "", 0, 0,                                       \
+      "write nothing, and end with 1 when the files have a hole, fillable or not")                 \
+    X(FOR_FILL, FLAG, fill_data, "--data", NULL, "", 0, 0,                                         \
+      "also fill holes that are no propositions: any value of the type will do")                   \
+    X(FOR_FILL, COUNT, jobs, "--jobs", "N", "0", 0, 256,                                           \
+      "holes that are searched at a time (0: one for each Lean process)")                          \
+    X(FOR_FILL, NUMBER, total_timeout, "--total-timeout", "SECONDS", "0", 0, 1e7,                  \
+      "wall time of all searches together (0: no limit)")                                          \
     X(FOR_GENERATE, TEXT, output, "-o", "OUT.jsonl", "", 0, 0,                                     \
       "the file that rows are appended to; what is there already is not done again")               \
     X(FOR_GENERATE, FLAG, list, "--list", NULL, "", 0, 0,                                          \
@@ -60,6 +75,8 @@ enum {
       "mutants of one theorem, chosen by --seed (0: all)")                                         \
     X(FOR_GENERATE, LIST, exclude, "--exclude", "FILE.jsonl", "", 0, 0,                            \
       "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
+    X(FOR_FILL, TEXT, fill_store, "--store", "PATH", "", 0, 0,                                     \
+      "also keep the results in this SQLite file, as a run of its own")                            \
     X(FOR_BENCH | OF_PROCESS, TEXT, store, "--store", "PATH", "", 0, 0,                            \
       "the SQLite file that runs are kept in (default: $XDG_DATA_HOME/prover/runs.sqlite)")        \
     X(FOR_PROVE | OF_PROCESS, TEXT, prove_store, "--store", "FILE", "", 0, 0,                      \
@@ -132,16 +149,16 @@ enum {
       "Lean's maxHeartbeats for one tactic (0: no limit)")                                         \
     X(FOR_VERIFY_DATA, COUNT, sample, "--sample", "N", "500", 1, 1e12,                             \
       "rows to check, chosen by --seed")                                                           \
-    X(FOR_PROVE, NUMBER, timeout, "--timeout", "SECONDS", "60", 0.1, 1e7,                          \
-      "wall time of the search for each theorem")                                                  \
-    X(FOR_PROVE, COUNT, nodes, "--nodes", "N", "100000", 1, 1e9,                                   \
+    X(FOR_PROVE | FOR_FILL, NUMBER, timeout, "--timeout", "SECONDS", "60", 0.1, 1e7,               \
+      "wall time of the search for each theorem, or hole")                                         \
+    X(FOR_PROVE | FOR_FILL, COUNT, nodes, "--nodes", "N", "100000", 1, 1e9,                        \
       "proof states kept for each theorem")                                                        \
-    X(FOR_PROVE, NUMBER, lean_seconds, "--lean-seconds", "SECONDS", "0", 0, 1e7,                   \
+    X(FOR_PROVE | FOR_FILL, NUMBER, lean_seconds, "--lean-seconds", "SECONDS", "0", 0, 1e7,        \
       "time inside Lean for each theorem, all workers together (0: no limit)")                     \
-    X(FOR_PROVE | FOR_GENERATE, COUNT, tokens, "--tokens", "N", "0", 0, 1e15,                      \
+    X(FOR_PROVE | FOR_FILL | FOR_GENERATE, COUNT, tokens, "--tokens", "N", "0", 0, 1e15,           \
       "model tokens for each theorem (0: no limit)")                                               \
-    X(FOR_PROVE | FOR_DATA | FOR_BENCH | OF_PROCESS, COUNT, workers, "--workers", "N", "0", 0,     \
-      256, "Lean processes (0: by cores and memory)")                                              \
+    X(FOR_PROVE | FOR_FILL | FOR_DATA | FOR_BENCH | OF_PROCESS, COUNT, workers, "--workers", "N",  \
+      "0", 0, 256, "Lean processes (0: by cores and memory)")                                      \
     X(FOR_ENGINE | FOR_VERIFY_DATA, COUNT, seed, "--seed", "N", "1", 0, 9e15,                      \
       "seed of every choice")                                                                      \
     X(FOR_SEARCH, TEXT, policy, "--policy", "NAME", "", 0, 0,                                      \
@@ -207,9 +224,9 @@ enum {
       "the "                                                                                       \
       "model's prover.json says independent)")                                                     \
     X(FOR_SEARCH, NUMBER, alpha, "--alpha", "A", "0.5", 0, 1, "length normalisation of the score") \
-    X(FOR_PROVE | FOR_BENCH, COUNT, width, "--width", "N", "64", 1, 10000,                         \
+    X(FOR_PROVE | FOR_FILL | FOR_BENCH, COUNT, width, "--width", "N", "64", 1, 10000,              \
       "candidates asked for in each state (a model may say another default)")                      \
-    X(FOR_PROVE | FOR_BENCH, COUNT, window, "--window", "N", "4", 1, 1024,                         \
+    X(FOR_PROVE | FOR_FILL | FOR_BENCH, COUNT, window, "--window", "N", "4", 1, 1024,              \
       "states expanded at the same time (part of what determines a search)")                       \
     X(FOR_SEARCH, COUNT, depth, "--depth", "N", "128", 1, 100000, "longest path of tactics")       \
     X(FOR_JUDGED, NUMBER, tactic_timeout, "--tactic-timeout", "SECONDS", "10", 0.1, 1e6,           \

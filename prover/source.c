@@ -243,7 +243,18 @@ pv_status source_header(const char *given, char **out, pv_error *err)
     return status;
 }
 
-/* ---- splicing ---- */
+/* ---- what stands around a hole ---- */
+
+typedef struct surroundings {
+    const char *text;
+    size_t length;
+    size_t line, blanks; /* where the hole's line begins, and the blanks at its start      */
+    size_t column;       /* of the hole, code points                                       */
+    size_t base;         /* where the lines of a block below the hole begin                */
+    bool alone;          /* the hole is the first on its line                              */
+    bool last, closed;   /* nothing follows on the line; a closing bracket or comma does   */
+    const char *feed;    /* how its line ends                                              */
+} surroundings;
 
 static size_t line_start(const char *text, size_t at)
 {
@@ -262,59 +273,206 @@ static size_t leading_blanks(const char *text, size_t start, size_t end)
     return n;
 }
 
-/* Appends the block's lines; every line after the first (and the first, with `break_first`) starts a new line after `indent`. */
-static void append_block(pv_buf *out, const char *block, const char *indent, size_t indent_n,
-                         const char *more, bool break_first)
+static size_t code_points(const char *text, size_t n)
 {
-    for (bool first = true; *block != '\0' || first; first = false) {
-        size_t n = strcspn(block, "\n");
-        if (!first || break_first) {
-            pv_buf_putc(out, '\n');
-            if (n > 0) {
-                pv_buf_append(out, indent, indent_n);
-                pv_buf_puts(out, more);
-            }
-        }
-        pv_buf_append(out, block, n);
-        block += n + (block[n] == '\n');
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        count += ((unsigned char)text[i] & 0xc0) != 0x80;
+    }
+    return count;
+}
+
+/* The line end of the line that `at` is in, else that of the text's first line. */
+static const char *line_end_at(const char *text, size_t n, size_t at)
+{
+    const char *feed = memchr(text + at, '\n', n - at);
+    feed = feed != NULL ? feed : memchr(text, '\n', n);
+    return feed != NULL && feed > text && feed[-1] == '\r' ? "\r\n" : "\n";
+}
+
+static bool begins(const surroundings *s, size_t at, const char *word)
+{
+    size_t n = strlen(word);
+    return at + n <= s->length && memcmp(s->text + at, word, n) == 0;
+}
+
+static void look_behind(surroundings *s, size_t end)
+{
+    static const char *const closers[] = {")", "]", "}", "⟩", ","};
+    while (end < s->length &&
+           (s->text[end] == ' ' || s->text[end] == '\t' || s->text[end] == '\r')) {
+        end++;
+    }
+    s->last =
+        end == s->length || s->text[end] == '\n' || begins(s, end, "--") || begins(s, end, "/-");
+    for (size_t i = 0; i < sizeof closers / sizeof closers[0]; i++) {
+        s->closed = s->closed || begins(s, end, closers[i]);
     }
 }
 
-static bool follows(const char *text, size_t start, size_t at, const char *word)
+static surroundings look_around(const source *src, const source_fill *fill)
 {
-    while (at > start && (text[at - 1] == ' ' || text[at - 1] == '\t')) {
+    surroundings s = {.text = src->text, .length = src->length};
+    s.line = line_start(s.text, fill->start);
+    s.blanks = leading_blanks(s.text, s.line, fill->start);
+    s.column = code_points(s.text + s.line, fill->start - s.line);
+    s.alone = s.line + s.blanks == fill->start;
+    size_t outer = fill->form != NULL && fill->form[0] != '\0' ? fill->outer : 0;
+    s.base = (outer > s.blanks ? outer : s.blanks) + 2;
+    s.feed = line_end_at(s.text, s.length, fill->start);
+    look_behind(&s, fill->end);
+    return s;
+}
+
+/* Whether the text before `at`, blanks and line ends aside, ends with the word. */
+static bool follows(const char *text, size_t at, const char *word)
+{
+    while (at > 0 && strchr(" \t\r\n", text[at - 1]) != NULL) {
         at--;
     }
     size_t n = strlen(word);
-    return at - start >= n && memcmp(text + at - n, word, n) == 0;
+    return at >= n && memcmp(text + at - n, word, n) == 0;
 }
 
-static void splice_one(const char *text, const source_fill *fill, pv_buf *out)
+/* The form of a tactic hole, seen in the text when nobody said it. */
+static const char *form_of(const source *src, const source_fill *fill)
+{
+    return fill->form != NULL && fill->form[0] != '\0' ? fill->form
+           : follows(src->text, fill->start, "by")     ? "by"
+           : follows(src->text, fill->start, "·")      ? "bullet"
+           : follows(src->text, fill->start, "=>")     ? "alternative"
+                                                       : "tactic";
+}
+
+static bool is_one_of(const char *form, const char *a, const char *b, const char *c)
+{
+    return strcmp(form, a) == 0 || strcmp(form, b) == 0 || strcmp(form, c) == 0;
+}
+
+/* ---- splicing ---- */
+
+/* Whether a line break is inside a string: what follows belongs to the string. */
+static bool in_string(const char *block, size_t at)
+{
+    lean_lexer lexer = {block, strlen(block), 0};
+    lean_token token = lean_lexer_next(&lexer);
+    while (token.kind != LEAN_TOKEN_END && token.end <= at) {
+        token = lean_lexer_next(&lexer);
+    }
+    return token.kind == LEAN_TOKEN_STRING && token.start < at;
+}
+
+static void new_line(pv_buf *out, const surroundings *s, size_t column)
+{
+    pv_buf_puts(out, s->feed);
+    pv_buf_append(out, s->text + s->line, s->blanks);
+    for (size_t i = s->blanks; i < column; i++) {
+        pv_buf_putc(out, ' ');
+    }
+}
+
+/* Appends the block's lines, those after the first at `column`. */
+static void append_block(pv_buf *out, const char *block, const surroundings *s, size_t column)
+{
+    for (size_t at = 0;;) {
+        size_t n = strcspn(block + at, "\n");
+        pv_buf_append(out, block + at, n);
+        at += n;
+        if (block[at] == '\0') {
+            return;
+        }
+        if (in_string(block, at) || block[at + 1] == '\n' || block[at + 1] == '\0') {
+            pv_buf_puts(out, s->feed);
+        } else {
+            new_line(out, s, column);
+        }
+        at++;
+    }
+}
+
+/* The block in round brackets, aligned to where it begins. */
+static void append_bracketed(pv_buf *out, const char *block, const surroundings *s)
+{
+    pv_buf_putc(out, '(');
+    append_block(out, block, s, s->column + 1);
+    pv_buf_putc(out, ')');
+}
+
+/* `by` and the block, behind it or below it. */
+static void append_by(pv_buf *out, const char *block, const surroundings *s)
+{
+    pv_buf_puts(out, "by");
+    if (strchr(block, '\n') == NULL) {
+        pv_buf_putc(out, ' ');
+    } else {
+        new_line(out, s, s->base);
+    }
+    append_block(out, block, s, s->base);
+}
+
+static void replace_term(const source *src, const source_fill *fill, const surroundings *s,
+                         pv_buf *out)
+{
+    static const char *const before[] = {":=", "=>", "from", "exact", "↦"};
+    bool free = false;
+    for (size_t i = 0; i < sizeof before / sizeof before[0]; i++) {
+        free = free || (s->last && follows(src->text, fill->start, before[i]));
+    }
+    if (!free) {
+        pv_buf_putc(out, '(');
+    }
+    append_by(out, fill->proof, s);
+    if (!free) {
+        pv_buf_putc(out, ')');
+    }
+}
+
+static void replace_tactic(const source *src, const source_fill *fill, const surroundings *s,
+                           pv_buf *out)
+{
+    const char *form = form_of(src, fill);
+    bool one_line = strchr(fill->proof, '\n') == NULL;
+    bool ends = s->last || s->closed;
+    bool operand = follows(src->text, fill->start, "<;>") || !ends;
+    if (operand) {
+        append_bracketed(out, fill->proof, s);
+    } else if (one_line || s->alone || strcmp(form, "bullet") == 0) {
+        append_block(out, fill->proof, s, s->column);
+    } else if (is_one_of(form, "by", "alternative", "case")) {
+        while (out->len > 0 && out->data[out->len - 1] == ' ') {
+            out->len--; /* nothing is left between `by` and the line's end */
+        }
+        new_line(out, s, s->base);
+        append_block(out, fill->proof, s, s->base);
+    } else {
+        append_bracketed(out, fill->proof, s);
+    }
+}
+
+/* Appends what stands in the place of the hole; *out ends with the text before it. */
+static void replace_hole(const source *src, const source_fill *fill, pv_buf *out)
 {
     if (fill->as_is) {
         pv_buf_puts(out, fill->proof);
         return;
     }
-    size_t line = line_start(text, fill->start);
-    size_t blanks = leading_blanks(text, line, fill->start);
-    bool alone = line + blanks == fill->start;
-    bool one_line = strchr(fill->proof, '\n') == NULL;
-    bool grouped = (fill->term && !follows(text, line, fill->start, ":=") && !alone) ||
-                   follows(text, line, fill->start, "<;>");
-    if (grouped) {
-        pv_buf_puts(out, fill->term ? "(by" : "(");
-    } else if (fill->term) {
-        pv_buf_puts(out, "by");
+    surroundings s = look_around(src, fill);
+    if (fill->term) {
+        replace_term(src, fill, &s, out);
+    } else {
+        replace_tactic(src, fill, &s, out);
     }
-    if (fill->term && one_line) {
-        pv_buf_putc(out, ' ');
-    }
-    bool in_place = one_line || (alone && !fill->term && !grouped);
-    append_block(out, fill->proof, text + line, blanks, alone && !fill->term ? "" : "  ",
-                 !in_place);
-    if (grouped) {
-        pv_buf_putc(out, ')');
-    }
+}
+
+size_t source_growth(const source *src, const source_fill *fill)
+{
+    pv_buf out = {0};
+    size_t line = line_start(src->text, fill->start);
+    pv_buf_append(&out, src->text + line, fill->start - line);
+    replace_hole(src, fill, &out);
+    size_t growth = pv_buf_ok(&out) ? out.len - (fill->end - line) : 0;
+    pv_buf_release(&out);
+    return growth;
 }
 
 pv_status source_splice(const source *src, bool from_text, const source_fill *fills, size_t count,
@@ -327,7 +485,7 @@ pv_status source_splice(const source *src, bool from_text, const source_fill *fi
             return pv_fail(err, PV_E_MISUSE, "holes out of order");
         }
         pv_buf_append(out, text + at, fills[i].start - at);
-        splice_one(text, &fills[i], out);
+        replace_hole(src, &fills[i], out);
         at = fills[i].end;
     }
     pv_buf_append(out, text + at, src->length - at);

@@ -45,11 +45,19 @@ typedef struct source_fill {
     const char
         *proof; /* tactic block, its lines at column 0, no newline at its end; borrowed     */
     bool as_is; /* `proof` is what stands there instead, byte for byte                          */
+    const char
+        *form; /* what stands around it, a word of docs/protocol.md; "" or NULL: seen in the text */
+    size_t outer; /* column, code points, that new lines must stay right of; with a form only     */
 } source_fill;
 
-/* Appends source.body with the fills (ordered by start, not overlapping) spliced in: each block is indented to where it stands, every
- * other byte is as it was. `from_text`: the user's bytes with the imports instead, for people. */
+/* Appends source.body with the fills (ordered by start, not overlapping) spliced in, every other byte as it was (but blanks
+ * directly before a hole whose block begins on the next line). A block is indented to
+ * where it stands, its lines end as the hole's line does (LF or CRLF), and brackets are put around it where it would not be read alone.
+ * The insides of strings of several lines are not indented. `from_text`: the user's bytes with the imports instead, for people. */
 PV_NODISCARD pv_status source_splice(const source *src, bool from_text, const source_fill *fills,
                                      size_t count, pv_buf *out, pv_error *err);
+
+/* By how many bytes source_splice() makes the text longer for this fill. 0 when memory is short. */
+size_t source_growth(const source *src, const source_fill *fill);
 
 #endif

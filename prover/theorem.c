@@ -12,10 +12,12 @@ static bool copy_hole(hole *out, const lean_hole *from)
     out->column = from->start.column;
     out->term = from->kind == LEAN_HOLE_TERM;
     out->prop = from->prop;
+    out->outer = from->outer;
+    out->form = pv_strdup(from->form == NULL ? "" : from->form);
     out->key = from->part.key;
     out->state = lean_state_ref(from->part.state);
     out->goals = pv_calloc(from->part.goal_count + 1, sizeof *out->goals);
-    if (out->goals == NULL) {
+    if (out->goals == NULL || out->form == NULL) {
         return false;
     }
     for (size_t i = 0; i < from->part.goal_count; i++) {
@@ -82,6 +84,7 @@ static void hole_release(hole *h)
         pv_free(h->goals[i]);
     }
     pv_free(h->goals);
+    pv_free(h->form);
     if (h->state != NULL) {
         lean_state_unref(h->state);
     }

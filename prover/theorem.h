@@ -12,6 +12,8 @@ typedef struct hole {
     size_t start, end; /* bytes of the `sorry` in source.text            */
     size_t line, column;
     bool term, prop;
+    char *form;   /* a word of docs/protocol.md; "" when the server does not say */
+    size_t outer; /* column that a filling must stay right of                    */
     char **goals; /* goal_count display texts                            */
     size_t goal_count;
     pv_key key;

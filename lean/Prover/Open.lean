@@ -1,4 +1,5 @@
 import Prover.Session
+import Prover.Form
 import Lean.Meta.Match.MatcherInfo
 
 /-!
@@ -22,6 +23,9 @@ structure RawHole where
   lctx : LocalContext
   /-- The goal closed by a tactic, or the type expected of a term. -/
   goal : MVarId ⊕ Expr
+  /-- Nothing was expected of the term (an operand, elaborated before its operator): the expression is what it became,
+  and its type is meant. -/
+  byValue : Bool := false
 
 /-- Whether a syntax kind is that of a tactic that gives up on a goal. -/
 def isHoleTactic (k : SyntaxNodeKind) : Bool :=
@@ -41,9 +45,16 @@ def aimOf? (p : Syntax → Bool → Bool) (ctx : ContextInfo) : Info → Option 
     if p i.stx false then
       match i.expectedType? with
       | some t => some { stx := i.stx, isTactic := false, ctx, lctx := i.lctx, goal := .inr t }
-      | none => none
+      | none =>
+        if i.stx.getKind == `Lean.Parser.Term.sorry then
+          some { stx := i.stx, isTactic := false, ctx, lctx := i.lctx, goal := .inr i.expr, byValue := true }
+        else none
     else none
   | _ => none
+
+/-- Whether a syntax kind is that of a hole, tactic or term. -/
+def isHoleKind (k : SyntaxNodeKind) : Bool :=
+  isHoleTactic k || k == `Lean.Parser.Term.sorry
 
 /-- Chooses the nodes of holes. -/
 def isHole (stx : Syntax) (isTactic : Bool) : Bool :=
@@ -136,13 +147,19 @@ where
   insertFirst (i : LocalInstance) (is : List LocalInstance) : LocalInstances :=
     (i :: is).toArray
 
+/-- The type of an expression. -/
+def typeIn (lctx : LocalContext) (e : Expr) : MetaM Expr :=
+  withTheReader Meta.Context (fun c => { c with lctx }) (inferType e)
+
 /-- A new goal for a hole, in a context without auxiliary declarations: the theorem itself is not at hand. -/
 def freshGoal (h : RawHole) : MetaM MVarId := do
   let (lctx, type, tag) ← match h.goal with
     | .inl g => do
       let decl ← declOf g
       pure (decl.lctx, decl.type, decl.userName)
-    | .inr t => pure (h.lctx, t, Name.anonymous)
+    | .inr t => do
+      let t ← if h.byValue then typeIn h.lctx t else pure t
+      pure (h.lctx, t, Name.anonymous)
   let lctx ← plainContext lctx {} (hypotheses lctx).toList
   let type ← instantiateMVars type
   let closed := lctx.mkForall (hypotheses lctx) type (usedLetOnly := false)
@@ -232,7 +249,9 @@ def jsonHole (s : Session) (map : FileMap) (r : Ran) (h : RawHole) : IO (List Js
   | .ok (view, isProof) => do
     let part ← s.part view
     let kind := if h.isTactic then "tactic" else "term"
-    pure [Json.mkObj (("kind", Json.str kind) :: ("prop", Json.bool isProof) :: ("part", part) :: jsonRange map h.stx)]
+    let stand := standOf map isHoleKind r.stx (startOf h.stx) (endOf h.stx) h.isTactic
+    pure [Json.mkObj (("kind", Json.str kind) :: ("form", Json.str stand.form) :: ("outer", jsonNat stand.outer) ::
+      ("prop", Json.bool isProof) :: ("part", part) :: jsonRange map h.stx)]
 
 /-- The holes between two byte offsets as JSON. -/
 def jsonHoles (s : Session) (map : FileMap) (r : Ran) (start stop : Nat) : List RawHole → IO (List Json)

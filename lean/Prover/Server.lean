@@ -1,4 +1,5 @@
 import Prover.Check
+import Prover.Fill
 import Prover.Library
 
 /-!
@@ -160,6 +161,22 @@ def serveReplay (s : Session) (req : Json) : Answer Json := do
   let trial ← readTrial s req ""
   (jsonReplay trial text : IO _)
 
+/-- `fill` -/
+def serveFill (s : Session) (req : Json) : Answer Json := do
+  let handle ← natField req "env"
+  let original ← strField req "original"
+  let candidate ← strField req "candidate"
+  let spans ← readSpans (← natsFieldD req "fills")
+  let axioms ← readNames (← strsField req "axioms")
+  let data ← natFieldD req "data" 0
+  let heartbeats ← natFieldD req "heartbeats" defaultHeartbeats
+  let base ← s.env handle
+  let trial : Trial := {
+    base, original := inputOf original, candidate := inputOf candidate, names := [], axioms, heartbeats }
+  match spans with
+  | [] => refuse "bad_request" "field 'fills' is empty: there is nothing to judge"
+  | _ => (jsonFillVerdict { trial, spans, data := data > 0 } : IO _)
+
 /-- The live counts, as `free` and `memory` report them. -/
 def jsonLive (s : Session) : IO (List (String × Json)) := do
   let states ← s.liveStates.get
@@ -189,6 +206,7 @@ def serveOp (s : Session) (id : Nat) (op : String) (req : Json) : Answer Json :=
   | "open" => serveOpen s req
   | "check" => serveCheck s req
   | "replay" => serveReplay s req
+  | "fill" => serveFill s req
   | "try" => serveTry s id req
   | "free" => serveFree s req
   | "memory" => serveMemory s

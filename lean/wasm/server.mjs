@@ -21,9 +21,11 @@ function localModules(root, file, found = new Map()) {
   return found;
 }
 
-function compile(modules, command, compiler, folder) {
-  if (modules.size === 0) return;
-  const jobs = [...modules].flatMap(([name, source]) => {
+// The imports of each module stay in memory until the process ends, and the heap is 2 GB.
+const MODULES_AT_ONCE = 6;
+
+function compileSome(modules, command, compiler, folder) {
+  const jobs = modules.flatMap(([name, source]) => {
     const out = path.join(folder, `${name.replaceAll(".", "/")}.olean`);
     fs.mkdirSync(path.dirname(out), { recursive: true });
     return [name, source, out];
@@ -34,7 +36,14 @@ function compile(modules, command, compiler, folder) {
   const missing = jobs.filter((job) => job.endsWith(".olean") && !fs.existsSync(job));
   if (missing.length === 0) return;
   const said = result.stderr.trim() || `exit status ${result.status}, signal ${result.signal}`;
-  throw new Failure(`compiling ${[...modules.keys()].join(", ")} failed:\n${said}`);
+  throw new Failure(`compiling ${modules.map(([name]) => name).join(", ")} failed:\n${said}`);
+}
+
+function compile(modules, command, compiler, folder) {
+  const all = [...modules];
+  for (let i = 0; i < all.length; i += MODULES_AT_ONCE) {
+    compileSome(all.slice(i, i + MODULES_AT_ONCE), command, compiler, folder);
+  }
 }
 
 // `command` starts a Lean file; `folder` gets the compiled modules.

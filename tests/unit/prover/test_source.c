@@ -112,7 +112,7 @@ static void splices(const char *text, bool term, const char *proof, const char *
 {
     source src = load(text);
     size_t start = (size_t)(strstr(text, "sorry") - text);
-    source_fill fill = {start, start + 5, term, proof, false};
+    source_fill fill = {.start = start, .end = start + 5, .term = term, .proof = proof};
     pv_buf out = {0};
     cr_assert_eq(source_splice(&src, true, &fill, 1, &out, NULL), PV_OK);
     cr_assert_str_eq(pv_buf_text(&out), expected);
@@ -124,11 +124,10 @@ static void splices(const char *text, bool term, const char *proof, const char *
 Test(source, proof_takes_the_indentation_of_its_hole)
 {
     splices("theorem t : p := by sorry", false, "simp", "theorem t : p := by simp");
-    splices("theorem t : p := by sorry", false, "a\nb", "theorem t : p := by \n  a\n  b");
+    splices("theorem t : p := by sorry", false, "a\nb", "theorem t : p := by\n  a\n  b");
     splices("theorem t : p := by\n    sorry\n", false, "a\n· b\n  c",
             "theorem t : p := by\n    a\n    · b\n      c\n");
-    splices("theorem t : p := by\n  · sorry", false, "a\nb",
-            "theorem t : p := by\n  · \n    a\n    b");
+    splices("theorem t : p := by\n  · sorry", false, "a\nb", "theorem t : p := by\n  · a\n    b");
     splices("theorem t : p := by\n\tsorry", false, "a\nb", "theorem t : p := by\n\ta\n\tb");
     splices("theorem t : p := by x <;> sorry", false, "a", "theorem t : p := by x <;> (a)");
 }
@@ -141,14 +140,64 @@ Test(source, term_hole_gets_a_by)
     splices("theorem t : p := ⟨x, sorry⟩", true, "a", "theorem t : p := ⟨x, (by a)⟩");
 }
 
+static void fills(const char *text, const char *form, size_t outer, const char *proof,
+                  const char *expected)
+{
+    source src;
+    cr_assert_eq(source_of_text(&src, "t", "", text, strlen(text), false, NULL), PV_OK);
+    size_t start = (size_t)(strstr(text, "sorry") - text);
+    bool term = strcmp(form, "term") == 0 || strcmp(form, "constructor") == 0 ||
+                strcmp(form, "calc") == 0 || strcmp(form, "field") == 0;
+    source_fill fill = {.start = start,
+                        .end = start + 5,
+                        .term = term,
+                        .proof = proof,
+                        .form = form,
+                        .outer = outer};
+    pv_buf out = {0};
+    cr_assert_eq(source_splice(&src, true, &fill, 1, &out, NULL), PV_OK);
+    cr_assert_str_eq(pv_buf_text(&out), expected);
+    cr_assert_eq(source_growth(&src, &fill), strlen(expected) - strlen(text));
+    pv_buf_release(&out);
+    source_release(&src);
+    cr_assert_eq(pv_mem_live(), 0);
+}
+
+Test(source, block_goes_right_of_all_that_it_is_in)
+{
+    fills("  · have h : p := by sorry\n    x\n", "by", 4, "a\nb",
+          "  · have h : p := by\n      a\n      b\n    x\n");
+    fills("  | zero => sorry\n", "alternative", 2, "a\nb", "  | zero =>\n    a\n    b\n");
+    fills("  · sorry\n", "bullet", 2, "a\n· b", "  · a\n    · b\n");
+    fills("  skip; sorry\n", "block", 0, "a\nb", "  skip; (a\n         b)\n");
+    fills("  x <;> sorry\n", "tactic", 2, "a\nb", "  x <;> (a\n         b)\n");
+    fills("  · ‹é›; sorry\n", "block", 4, "a\nb", "  · ‹é›; (a\n          b)\n");
+    fills("f (by sorry) x", "by", 0, "a\nb", "f (by\n  a\n  b) x");
+    fills("  calc a = b := sorry\n", "calc", 7, "a\nb",
+          "  calc a = b := by\n         a\n         b\n");
+    fills("  ⟨sorry, x⟩", "constructor", 0, "a\nb", "  ⟨(by\n    a\n    b), x⟩");
+    fills("{ x := sorry, y := 1 }", "field", 0, "a", "{ x := (by a), y := 1 }");
+    fills("if h : p then sorry else x", "term", 0, "a", "if h : p then (by a) else x");
+    fills("| a => sorry | b => x", "alternative", 0, "cases h", "| a => (cases h) | b => x");
+    fills("exact sorry -- so\n", "term", 0, "a", "exact by a -- so\n");
+}
+
+Test(source, lines_end_as_those_of_the_text)
+{
+    fills("a\r\nby sorry\r\nb", "by", 0, "x\ny", "a\r\nby\r\n  x\r\n  y\r\nb");
+    fills("a\r\nby sorry", "by", 0, "x\ny", "a\r\nby\r\n  x\r\n  y");
+    fills("by\n  sorry\n", "block", 0, "x \"1\n2\"\ny", "by\n  x \"1\n2\"\n  y\n");
+}
+
 Test(source, several_fills_leave_all_other_bytes)
 {
     source src = load("a sorry b sorry c");
-    source_fill fills[] = {{2, 7, false, "x", false}, {10, 15, false, "y", false}};
+    source_fill fills[] = {{.start = 2, .end = 7, .proof = "x"},
+                           {.start = 10, .end = 15, .proof = "y"}};
     pv_buf out = {0};
     cr_assert_eq(source_splice(&src, true, fills, 2, &out, NULL), PV_OK);
-    cr_assert_str_eq(pv_buf_text(&out), "a x b y c");
-    source_fill wrong[] = {{10, 15, false, "y", false}, {2, 7, false, "x", false}};
+    cr_assert_str_eq(pv_buf_text(&out), "a (x) b (y) c");
+    source_fill wrong[] = {fills[1], fills[0]};
     cr_assert_eq(source_splice(&src, true, wrong, 2, &out, NULL), PV_E_MISUSE);
     pv_buf_release(&out);
     source_release(&src);
