@@ -38,7 +38,7 @@ typedef struct lean_call {
     const char *original, *candidate; /* CHECK; REPLAY: the original and the declarations */
     const char *const *names;         /* CHECK, REPLAY */
     size_t name_count;
-    bool exporting;             /* CHECK */
+    bool exporting;        /* CHECK */
     const uint64_t *fills; /* CHECK: what was filled, in threes; none: all of `names` is proved */
     size_t fill_numbers;
     bool fill_data;
