@@ -8,17 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *axioms_json(const verdict *v)
-{
-    json_t *axioms = json_array();
-    for (size_t i = 0; i < v->axiom_count; i++) {
-        json_array_append_new(axioms, json_string(v->axioms[i]));
-    }
-    char *text = json_dumps(axioms, JSON_COMPACT);
-    json_decref(axioms);
-    return text;
-}
-
 static void keep_result(bench_item *item, const store_result *result)
 {
     bench *b = item->b;
@@ -42,7 +31,7 @@ void bench_result_write(bench_item *item, const char *status, const char *why)
     bench *b = item->b;
     const effort *e = &item->effort;
     bool proved = strcmp(status, "proved") == 0;
-    char *axioms = proved ? axioms_json(&item->verdict) : NULL;
+    char *axioms = proved ? verdict_axioms_json(&item->verdict) : NULL;
     char *text = proved ? fill_declaration(&item->src, item->target, e->proofs, e->as_is) : NULL;
     store_result result = {.claim = item->claim,
                            .status = status,

@@ -2,6 +2,7 @@
 
 #include "pv_mem.h"
 
+#include <jansson.h>
 #include <string.h>
 
 /* An answer outlives the question when the user interrupts: `abandoned` hands it to the callback, which then only frees it. */
@@ -211,6 +212,17 @@ pv_status ask_judge(session *s, const source *src, const char *candidate, const 
         .proof_count = proof_count,
     };
     return ask_judgement(s, &request, out, err);
+}
+
+char *verdict_axioms_json(const verdict *v)
+{
+    json_t *axioms = json_array();
+    for (size_t i = 0; i < v->axiom_count; i++) {
+        json_array_append_new(axioms, json_string(v->axioms[i]));
+    }
+    char *text = json_dumps(axioms, JSON_COMPACT);
+    json_decref(axioms);
+    return text;
 }
 
 void verdict_release(verdict *v)

@@ -38,6 +38,9 @@ PV_NODISCARD pv_status ask_judge(session *s, const source *src, const char *cand
 PV_NODISCARD pv_status ask_judgement(session *s, const lean_judge_request *request, verdict *out,
                                      pv_error *err);
 void verdict_copy(verdict *out, const lean_judgement *from);
+
+/* Its axioms as a JSON array of names; the caller frees with free(). NULL when memory is short. */
+char *verdict_axioms_json(const verdict *v);
 void verdict_release(verdict *v);
 
 #endif

@@ -1,11 +1,11 @@
 #include "problem_file.h"
 
+#include "lean_folder.h"
 #include "lean_source.h"
 #include "pv_file.h"
 #include "pv_mem.h"
 #include "source.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { ROWS_MAX = 1 << 30, LEAN_MAX = 8 << 20, DEPTH_MAX = 32 };
+enum { ROWS_MAX = 1 << 30, LEAN_MAX = 8 << 20 };
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -281,50 +281,15 @@ static pv_status read_lean(problem_list *out, const char *path, const char *rela
     return status;
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
+typedef struct folder_walk {
+    problem_list *out;
+    const char *header;
+} folder_walk;
 
-static pv_status read_folder(problem_list *out, const char *path, size_t root, const char *header,
-                             unsigned depth, pv_error *err);
-
-static pv_status read_entry(problem_list *out, const char *path, size_t root, const char *header,
-                            unsigned depth, pv_error *err)
+static pv_status take_lean(void *user, const char *path, const char *below, pv_error *err)
 {
-    struct stat info;
-    if (stat(path, &info) != 0) {
-        return PV_OK; /* a link to nowhere */
-    }
-    if (S_ISDIR(info.st_mode)) {
-        return read_folder(out, path, root, header, depth + 1, err);
-    }
-    return ends_with(path, ".lean") ? read_lean(out, path, path + root, header, err) : PV_OK;
-}
-
-static pv_status read_folder(problem_list *out, const char *path, size_t root, const char *header,
-                             unsigned depth, pv_error *err)
-{
-    struct dirent **names = NULL;
-    int count = depth > DEPTH_MAX ? 0 : scandir(path, &names, NULL, by_name);
-    pv_status status = PV_OK;
-    if (count < 0) {
-        return pv_fail_os(err, PV_E_IO, errno, "%s: the folder cannot be read", path);
-    }
-    for (int i = 0; i < count; i++) {
-        const char *name = names[i]->d_name;
-        if (status == PV_OK && name[0] != '.' && strcmp(name, "lake-packages") != 0) {
-            pv_buf below = {0};
-            pv_buf_printf(&below, "%s/%s", path, name);
-            status = pv_buf_ok(&below)
-                         ? read_entry(out, pv_buf_text(&below), root, header, depth, err)
-                         : pv_fail(err, PV_E_NOMEM, "out of memory");
-            pv_buf_release(&below);
-        }
-        free(names[i]);
-    }
-    free(names);
-    return status;
+    const folder_walk *w = user;
+    return read_lean(w->out, path, below, w->header, err);
 }
 
 static pv_status read_rows(problem_list *out, const char *path, const char *header, pv_error *err)
@@ -345,7 +310,8 @@ pv_status problem_file_read(problem_list *out, const char *path, const char *hea
     const char *slash = strrchr(path, '/');
     pv_status status;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        status = read_folder(out, path, strlen(path) + 1, header, 0, err);
+        folder_walk w = {out, header};
+        status = lean_folder_each(path, take_lean, &w, err);
     } else if (ends_with(path, ".lean")) {
         status = read_lean(out, path, slash == NULL ? path : slash + 1, header, err);
     } else {

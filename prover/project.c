@@ -1,28 +1,22 @@
 #define _XOPEN_SOURCE 700 /* realpath, scandir */
 #include "project.h"
 
+#include "lean_folder.h"
 #include "lean_lexer.h"
 #include "lean_strings.h"
 #include "pv_file.h"
 #include "pv_mem.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { LEAN_MAX = 8 << 20, LAKEFILE_MAX = 1 << 20, DEPTH_MAX = 32 };
+enum { LEAN_MAX = 8 << 20, LAKEFILE_MAX = 1 << 20 };
 
 static pv_status no_memory(pv_error *err)
 {
     return pv_fail(err, PV_E_NOMEM, "out of memory");
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
 }
 
 static void file_free(project_file *file)
@@ -189,53 +183,15 @@ static pv_status add_file(project *p, const char *path, const char *shown, const
     return PV_OK;
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
+typedef struct folder_walk {
+    project *p;
+    const char *sources;
+} folder_walk;
 
-static pv_status read_folder(project *p, const char *path, const char *sources, unsigned depth,
-                             pv_error *err);
-
-static pv_status read_entry(project *p, const char *folder, const char *name, const char *sources,
-                            unsigned depth, pv_error *err)
+static pv_status take_lean(void *user, const char *path, const char *below, pv_error *err)
 {
-    char *path = lean_strings_format("%s/%s", folder, name);
-    pv_status status = PV_OK;
-    if (path == NULL) {
-        status = no_memory(err);
-    } else if (is_folder(path)) {
-        status = read_folder(p, path, sources, depth + 1, err);
-    } else if (ends_with(name, ".lean") && strcmp(name, "lakefile.lean") != 0 &&
-               pv_file_exists(path)) {
-        status = add_file(p, path, path + strlen(p->root) + 1, sources, err);
-    }
-    pv_free(path);
-    return status;
-}
-
-static bool is_left_out(const char *name)
-{
-    return name[0] == '.' || strcmp(name, "lake-packages") == 0 || strcmp(name, "build") == 0;
-}
-
-static pv_status read_folder(project *p, const char *path, const char *sources, unsigned depth,
-                             pv_error *err)
-{
-    struct dirent **names = NULL;
-    int count = depth > DEPTH_MAX ? 0 : scandir(path, &names, NULL, by_name);
-    pv_status status = PV_OK;
-    if (count < 0) {
-        return pv_fail_os(err, PV_E_IO, errno, "%s: the folder cannot be read", path);
-    }
-    for (int i = 0; i < count; i++) {
-        if (status == PV_OK && !is_left_out(names[i]->d_name)) {
-            status = read_entry(p, path, names[i]->d_name, sources, depth, err);
-        }
-        free(names[i]);
-    }
-    free(names);
-    return status;
+    const folder_walk *w = user;
+    return add_file(w->p, path, below, w->sources, err);
 }
 
 /* ---- order ---- */
@@ -335,7 +291,9 @@ static pv_status read_project(project *p, const char *argument, pv_error *err)
         return add_file(p, argument, argument, NULL, err);
     }
     char *sources = source_folder(p);
-    pv_status status = sources == NULL ? no_memory(err) : read_folder(p, p->root, sources, 0, err);
+    folder_walk w = {p, sources};
+    pv_status status =
+        sources == NULL ? no_memory(err) : lean_folder_each(p->root, take_lean, &w, err);
     pv_free(sources);
     return status;
 }

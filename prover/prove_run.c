@@ -135,23 +135,12 @@ static const char *status_name(attempt_end end)
                                     : "not proved";
 }
 
-static char *axioms_json(const verdict *v)
-{
-    json_t *axioms = json_array();
-    for (size_t i = 0; i < v->axiom_count; i++) {
-        json_array_append_new(axioms, json_string(v->axioms[i]));
-    }
-    char *text = json_dumps(axioms, JSON_COMPACT);
-    json_decref(axioms);
-    return text;
-}
-
 static pv_status finish(prove_run *run, store_claim claim, const attempt *a, uint64_t seed,
                         pv_error *err)
 {
     const problem *p = &run->problems.items[claim.problem];
     bool proved = a->end == ATTEMPT_PROVED, kept = false;
-    char *axioms = proved ? axioms_json(&a->verdict) : NULL;
+    char *axioms = proved ? verdict_axioms_json(&a->verdict) : NULL;
     store_result result = {.claim = claim,
                            .status = status_name(a->end),
                            .why = a->why,
