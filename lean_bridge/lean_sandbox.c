@@ -1,6 +1,7 @@
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "lean_sandbox.h"
 
+#include "lean_program.h"
 #include "lean_strings.h"
 #include "pv_buf.h"
 #include "pv_clock.h"
@@ -462,21 +463,6 @@ static pv_status prove_sandbox(lean_sandbox *sandbox, pv_buf *why, pv_error *err
     return status;
 }
 
-/* Absolute path of bwrap (pv_free), NULL when there is none on `path`. */
-static char *find_bwrap(const char *path)
-{
-    while (path != NULL && *path != '\0') {
-        size_t n = strcspn(path, ":");
-        char *file = *path == '/' ? lean_strings_format("%.*s/bwrap", (int)n, path) : NULL;
-        if (file != NULL && access(file, X_OK) == 0) {
-            return file;
-        }
-        pv_free(file);
-        path += n + (path[n] == ':');
-    }
-    return NULL;
-}
-
 static pv_status describe(lean_sandbox *out, char *text, pv_error *err)
 {
     out->describe = text;
@@ -528,7 +514,7 @@ pv_status lean_sandbox_probe(lean_sandbox *out, const char *path, bool disabled,
     if (disabled) {
         return describe(out, pv_strdup("not confined: the sandbox was switched off"), err);
     }
-    out->bwrap = find_bwrap(path);
+    out->bwrap = lean_program_find(path, "bwrap");
     if (out->bwrap == NULL) {
         return describe(out,
                         pv_strdup("not confined: bubblewrap was not found on PATH; install it "

@@ -1,6 +1,7 @@
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "lean_toolchain.h"
 
+#include "lean_program.h"
 #include "lean_strings.h"
 #include "pv_buf.h"
 #include "pv_file.h"
@@ -9,8 +10,6 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define REMEDY "run scripts/quickstart.sh, or install elan (https://leanprover-community.github.io)"
 
@@ -32,17 +31,10 @@ typedef struct draft {
 
 /* ------------------------------------------------------------------------------------------------ paths and files */
 
-static bool is_program(const char *path)
-{
-    struct stat info;
-    return path != NULL && stat(path, &info) == 0 && S_ISREG(info.st_mode) &&
-           access(path, X_OK) == 0;
-}
-
 static bool has_program(const char *folder, const char *name)
 {
     char *path = lean_strings_format("%s/%s", folder, name);
-    bool found = is_program(path);
+    bool found = lean_program_is(path);
     pv_free(path);
     return found;
 }
@@ -207,7 +199,7 @@ static char *server_of(const char *home)
 static bool is_built(const char *home)
 {
     char *server = server_of(home);
-    bool built = is_program(server);
+    bool built = lean_program_is(server);
     pv_free(server);
     return built;
 }
@@ -224,7 +216,7 @@ static pv_status add_server(draft *d, const lean_toolchain_search *where, pv_err
         return PV_OK;
     }
     char *repl = resolve(where->community_repl);
-    if (!is_program(repl)) {
+    if (!lean_program_is(repl)) {
         pv_free(repl);
         return pv_fail(
             err, PV_E_NOTFOUND,
@@ -451,7 +443,7 @@ static pv_status read_description(const char *path, draft *d, pv_error *err)
         if (!add_json_argv(d, json_object_get(json, "argv")) ||
             !add_json_env(d, json_object_get(json, "env"))) {
             status = pv_fail(err, PV_E_INVALID, "%s is damaged; " REMEDY, path);
-        } else if (!d->argv.failed && !is_program(d->argv.items[0])) {
+        } else if (!d->argv.failed && !lean_program_is(d->argv.items[0])) {
             status = pv_fail(err, PV_E_NOTFOUND,
                              "%s names %s, which is gone (was the folder moved?); " REMEDY, path,
                              d->argv.items[0]);

@@ -1,5 +1,6 @@
 /* prover verify: the judge alone, on a file that claims to prove something. */
 #include "commands.h"
+#include "kernel_check.h"
 #include "lean_session.h"
 #include "progress.h"
 #include "pv_mem.h"
@@ -92,8 +93,8 @@ static pv_status claimed(const claim *c, const theorem_list *list, const char **
     return PV_OK;
 }
 
-static pv_status judge_file(session *s, const claim *c, const theorem_list *list, bool *accepted,
-                            pv_error *err)
+static pv_status judge_file(session *s, const claim *c, const theorem_list *list,
+                            kernel_check *kernels, bool *accepted, pv_error *err)
 {
     size_t count = 0, room = list->count + (c->config == NULL ? 0 : c->config->name_count) + 1;
     const char **names = pv_calloc(room, sizeof *names);
@@ -111,6 +112,10 @@ static pv_status judge_file(session *s, const claim *c, const theorem_list *list
         status = narrow(c->config, &v, err);
     }
     if (status == PV_OK) {
+        status =
+            kernel_check_run(kernels, c->reference->header, c->file->body, names, count, &v, err);
+    }
+    if (status == PV_OK) {
         report_context context = {
             .s = s, .src = c->file, .statement = c->reference, .lean_version = v.lean_version};
         *accepted = session_accepts(s, v.level);
@@ -121,7 +126,8 @@ static pv_status judge_file(session *s, const claim *c, const theorem_list *list
     return status;
 }
 
-static pv_status verify_source(session *s, const claim *c, bool *accepted, pv_error *err)
+static pv_status verify_source(session *s, const claim *c, kernel_check *kernels, bool *accepted,
+                               pv_error *err)
 {
     lean_env *env = NULL;
     theorem_list list = {0};
@@ -143,7 +149,7 @@ static pv_status verify_source(session *s, const claim *c, bool *accepted, pv_er
                          c->file->name, open->holes[0].line, open->holes[0].column, open->name);
     }
     if (status == PV_OK) {
-        status = judge_file(s, c, &list, accepted, err);
+        status = judge_file(s, c, &list, kernels, accepted, err);
     }
     theorem_list_release(&list);
     if (env != NULL) {
@@ -152,14 +158,31 @@ static pv_status verify_source(session *s, const claim *c, bool *accepted, pv_er
     return status;
 }
 
+/* Kernels that the user or the configuration asks for, and that are not there, are told of before Lean starts. */
+static pv_status open_kernels(kernel_check *out, session *s, const verify_config *config,
+                              pv_error *err)
+{
+    static const char *const all[] = {"propext", "Quot.sound", "Classical.choice"};
+    if (config == NULL) {
+        return kernel_check_open(out, s, NULL, 0, all, sizeof all / sizeof *all, err);
+    }
+    return kernel_check_open(out, s, config->kernels, config->kernel_count,
+                             (const char *const *)config->axioms, config->axiom_count, err);
+}
+
 static exit_code verify(const options *opt, const claim *c)
 {
     session s;
+    kernel_check kernels;
     pv_error err = {0};
     bool accepted = false;
     pv_status status = session_open(&s, opt, &err);
     if (status == PV_OK) {
-        status = verify_source(&s, c, &accepted, &err);
+        status = open_kernels(&kernels, &s, c->config, &err);
+    }
+    if (status == PV_OK) {
+        status = verify_source(&s, c, &kernels, &accepted, &err);
+        kernel_check_close(&kernels);
     }
     session_close(&s);
     progress_clear();
@@ -200,17 +223,7 @@ static exit_code verify_configured(const options *opt)
     if (verify_config_read(&config, opt->config, opt->lean_project, &err) != PV_OK) {
         return complain(&err);
     }
-    exit_code code;
-    if (config.kernel_count > 0) {
-        pv_fail(&err, PV_E_UNSUPPORTED,
-                "%s asks for the external kernel %s, and this release runs none: leave out "
-                "enable_nanoda and external_kernels, and give the kernel an export of lean4export "
-                "yourself",
-                opt->config, config.kernels[0]);
-        code = complain(&err);
-    } else {
-        code = verify_paths(opt, config.solution, config.challenge, &config);
-    }
+    exit_code code = verify_paths(opt, config.solution, config.challenge, &config);
     verify_config_release(&config);
     return code;
 }

@@ -225,8 +225,26 @@ char *verdict_axioms_json(const verdict *v)
     return text;
 }
 
+pv_status verdict_add_checker(verdict *v, const char *name, const char *version, double seconds,
+                              pv_error *err)
+{
+    verdict_checker *grown = pv_realloc(v->checkers, (v->checker_count + 1) * sizeof *v->checkers);
+    if (grown == NULL) {
+        return pv_fail(err, PV_E_NOMEM, "out of memory");
+    }
+    v->checkers = grown;
+    grown[v->checker_count++] = (verdict_checker){pv_strdup(name), copy_or_null(version), seconds};
+    return grown[v->checker_count - 1].name == NULL ? pv_fail(err, PV_E_NOMEM, "out of memory")
+                                                    : PV_OK;
+}
+
 void verdict_release(verdict *v)
 {
+    for (size_t i = 0; i < v->checker_count; i++) {
+        pv_free(v->checkers[i].name);
+        pv_free(v->checkers[i].version);
+    }
+    pv_free(v->checkers);
     for (size_t i = 0; i < v->axiom_count; i++) {
         pv_free(v->axioms[i]);
     }

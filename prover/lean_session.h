@@ -15,7 +15,13 @@ PV_NODISCARD pv_status ask_header(session *s, const source *src, lean_env **env,
 PV_NODISCARD pv_status ask_theorems(session *s, lean_env *env, const source *src, theorem_list *out,
                                     pv_error *err);
 
-/* The judge's answer, copied. */
+/* Another program than the judge that accepted the proof. */
+typedef struct verdict_checker {
+    char *name, *version; /* version: NULL when it is not known */
+    double seconds;
+} verdict_checker;
+
+/* The judge's answer, copied, and who else accepted. */
 typedef struct verdict {
     lean_level level;
     char *reason, *message; /* NULL when accepted                     */
@@ -27,6 +33,8 @@ typedef struct verdict {
     bool sandboxed;
     size_t export_bytes; /* what the second process got */
     double replay_seconds, seconds;
+    verdict_checker *checkers; /* checker_count */
+    size_t checker_count;
 } verdict;
 
 /* Has `candidate` judged against src's text. `proofs` are what the gate reads. */
@@ -41,6 +49,10 @@ void verdict_copy(verdict *out, const lean_judgement *from);
 
 /* Its axioms as a JSON array of names; the caller frees with free(). NULL when memory is short. */
 char *verdict_axioms_json(const verdict *v);
+
+/* Fails: PV_E_NOMEM. */
+PV_NODISCARD pv_status verdict_add_checker(verdict *v, const char *name, const char *version,
+                                           double seconds, pv_error *err);
 void verdict_release(verdict *v);
 
 #endif

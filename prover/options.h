@@ -244,6 +244,15 @@ enum {
       "the statements, with sorry, that FILE.lean must prove")                                     \
     X(FOR_VERIFY, TEXT, config, "--config", "FILE.json", "", 0, 0,                                 \
       "what to verify, as comparator's configuration says it, in place of FILE.lean")              \
+    X(FOR_VERIFY, FLAG, leanchecker, "--leanchecker", NULL, "", 0, 0,                              \
+      "the toolchain's leanchecker must accept the compiled file, too")                            \
+    X(FOR_VERIFY, LIST, external_kernels, "--external-kernel", "CMD", "", 0, 0,                    \
+      "this kernel must accept what lean4export writes, from stdin or the file that {} stands "    \
+      "for (may be given several times)")                                                          \
+    X(FOR_VERIFY, TEXT, export_file, "--export", "FILE", "", 0, 0,                                 \
+      "keep what lean4export writes of the accepted proof")                                        \
+    X(FOR_VERIFY, NUMBER, kernel_timeout, "--kernel-timeout", "SECONDS", "600", 0.1, 1e6,          \
+      "wall time of each such program")                                                            \
     X(FOR_ALL | OF_PROCESS, FLAG, json, "--json", NULL, "", 0, 0,                                  \
       "results as JSON lines on stdout")                                                           \
     X(FOR_ALL | FOR_REPORT | OF_PROCESS, COUNT, verbose, "--verbose", "N", "0", 0, 3,              \

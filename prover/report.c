@@ -110,6 +110,12 @@ static void set_levels(json_t *out, const verdict *v)
             json_pack("{s:s,s:s?,s:s}", "name", "Lean's kernel", "version", v->lean_version,
                       "process", second ? "one that never ran the proof" : "the proof's own"));
     }
+    for (size_t i = 0; v->level != LEAN_LEVEL_NONE && i < v->checker_count; i++) {
+        const verdict_checker *c = &v->checkers[i];
+        json_array_append_new(checkers, json_pack("{s:s,s:s?,s:s,s:f}", "name", c->name, "version",
+                                                  c->version, "process", "a program of its own",
+                                                  "seconds", c->seconds));
+    }
     json_object_set_new(out, "levels", levels);
     json_object_set_new(out, "checkers", checkers);
 }
@@ -270,6 +276,9 @@ pv_status report_verdict(const report_context *context, const char *const *names
     }
     if (accepted) {
         print_axioms(v);
+        for (size_t i = 0; i < v->checker_count; i++) {
+            printf("accepted by %s, too, in %.1f s\n", v->checkers[i].name, v->checkers[i].seconds);
+        }
     } else if (v->reason != NULL) {
         printf("  %s: ", v->reason);
         print_quoted(v->message == NULL ? "" : v->message);

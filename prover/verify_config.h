@@ -20,7 +20,7 @@ typedef struct verify_config {
     size_t name_count, theorem_count;
     char **axioms; /* axiom_count that a proof may rest on: some of Lean's three */
     size_t axiom_count;
-    char **kernels; /* kernel_count commands that get an export (lean_external.h) */
+    char **kernels; /* kernel_count commands that get an export (lean_kernel.h) */
     size_t kernel_count;
 } verify_config;
 

@@ -234,6 +234,20 @@ Test(prove, verify_accepts_a_proof_and_refuses_what_is_none)
     cr_assert_eq(r.code, 2);
     cr_assert_not_null(strstr(pv_buf_text(&r.err), "compiled, audited or replayed"));
     command_release(&r);
+    /* Kernels that npm's Lean cannot serve: said before Lean starts. */
+    r = RUN(NULL, PROVER, "verify", in_folder("good.lean"), "--npm-lean", "--external-kernel",
+            "cat");
+    cr_assert_eq(r.code, 3);
+    cr_assert_eq(r.out.len, 0);
+    cr_assert_not_null(strstr(pv_buf_text(&r.err),
+                              "external kernel cat: lean4export: this needs an official Lean"),
+                       "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    r = RUN(NULL, PROVER, "verify", in_folder("good.lean"), "--npm-lean", "--leanchecker");
+    cr_assert_eq(r.code, 3);
+    cr_assert_not_null(strstr(pv_buf_text(&r.err), "leanchecker: this needs an official Lean"),
+                       "%s", pv_buf_text(&r.err));
+    command_release(&r);
     r = RUN(NULL, PROVER, "verify", in_folder("s.lean"));
     cr_assert_eq(r.code, 2);
     cr_assert_not_null(strstr(pv_buf_text(&r.err), "still has a `sorry`"), "%s",
