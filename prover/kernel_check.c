@@ -261,7 +261,7 @@ static pv_status replay(kernel_check *k, verdict *v, pv_error *err)
 /* Through a sibling, so that nobody reads half an export. */
 static pv_status copy_export(const char *from, const char *to, pv_error *err)
 {
-    static char bytes[COPY_BYTES];
+    char bytes[COPY_BYTES];
     pv_buf part = {0};
     pv_buf_printf(&part, "%s.part", to);
     FILE *in = fopen(from, "rb"), *out = fopen(pv_buf_text(&part), "wb");
