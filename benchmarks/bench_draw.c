@@ -14,6 +14,7 @@
 #include "pv_clock.h"
 #include "pv_mem.h"
 #include "sample_set.h"
+#include "settings.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -29,11 +30,9 @@ static const char usage[] = "usage: xz -dc ROWS.jsonl.xz | bench_draw DIR [--NAM
 
 enum { STATES, EVERY, SAMPLES, ASKS, MAX_TOKENS, AT_ONCE, THREADS, TEMPERATURE, SETTINGS };
 
-static struct setting {
-    const char *name;
-    uint32_t value;
-} settings[SETTINGS] = {{"states", 60},     {"every", 80},  {"samples", 16}, {"asks", 8},
-                        {"max-tokens", 64}, {"at-once", 1}, {"threads", 0},  {"temperature", 100}};
+static setting settings[SETTINGS] = {{"states", 60}, {"every", 80},       {"samples", 16},
+                                     {"asks", 8},    {"max-tokens", 64},  {"at-once", 1},
+                                     {"threads", 0}, {"temperature", 100}};
 
 static uint32_t of(int which)
 {
@@ -46,22 +45,6 @@ static void check(pv_status status, const pv_error *err)
         fprintf(stderr, "bench_draw: %s\n", err->msg);
         exit(1);
     }
-}
-
-static bool parse(int argc, char **argv)
-{
-    for (int i = 2; i < argc; i += 2) {
-        int s = 0;
-        while (s < SETTINGS &&
-               (strncmp(argv[i], "--", 2) != 0 || strcmp(argv[i] + 2, settings[s].name) != 0)) {
-            s++;
-        }
-        if (s == SETTINGS || i + 1 == argc) {
-            return false;
-        }
-        settings[s].value = (uint32_t)strtoul(argv[i + 1], NULL, 10);
-    }
-    return argc >= 2;
 }
 
 /* ---- states ---- */
@@ -232,7 +215,7 @@ static void run(engine *e, const arm *a)
 
 int main(int argc, char **argv)
 {
-    if (!parse(argc, argv)) {
+    if (argc < 2 || !settings_read(settings, SETTINGS, 2, argc, argv)) {
         fputs(usage, stderr);
         return 2;
     }

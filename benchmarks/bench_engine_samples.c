@@ -9,6 +9,7 @@
 #include "engine_synthetic.h"
 #include "pv_clock.h"
 #include "pv_hash.h"
+#include "settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,11 +27,6 @@ static const char usage[] = "usage: bench_engine_samples [--NAME VALUE]...\n"
                             "dense-inner 1024, vocab 4096, bf16 0\n"
                             "  work:  prompt 200, samples 16, tokens 24, requests 1 (at one time), "
                             "rounds 20, threads 0 (each processor)\n";
-
-typedef struct setting {
-    const char *name;
-    uint32_t value;
-} setting;
 
 enum {
     HIDDEN,
@@ -78,22 +74,6 @@ static void check(pv_status status, const pv_error *err)
 static uint32_t of(int which)
 {
     return settings[which].value;
-}
-
-static bool parse(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i += 2) {
-        int s = 0;
-        while (s < SETTINGS &&
-               (strncmp(argv[i], "--", 2) != 0 || strcmp(argv[i] + 2, settings[s].name) != 0)) {
-            s++;
-        }
-        if (s == SETTINGS || i + 1 == argc) {
-            return false;
-        }
-        settings[s].value = (uint32_t)strtoul(argv[i + 1], NULL, 10);
-    }
-    return true;
 }
 
 static engine_config config_of_settings(void)
@@ -220,7 +200,7 @@ static void report(const engine_weights *w, uint64_t tokens, double wall, double
 
 int main(int argc, char **argv)
 {
-    if (!parse(argc, argv)) {
+    if (!settings_read(settings, SETTINGS, 1, argc, argv)) {
         fputs(usage, stderr);
         return 2;
     }
