@@ -150,6 +150,12 @@ static pv_status try_tactic(checker *c, lean_state *state, const char *tactic, t
     return status;
 }
 
+static bool item_is(const json_t *states, size_t i, const char *state)
+{
+    const char *text = json_string_value(json_array_get(states, i));
+    return text != NULL && state != NULL && data_text_same_state(text, state);
+}
+
 /* The same states, in any order. */
 static bool same_states(const json_t *a, const json_t *b)
 {
@@ -158,10 +164,11 @@ static bool same_states(const json_t *a, const json_t *b)
         return false;
     }
     for (size_t i = 0; i < n; i++) {
+        const char *state = json_string_value(json_array_get(a, i));
         size_t in_a = 0, in_b = 0;
         for (size_t k = 0; k < n; k++) {
-            in_a += (size_t)json_equal(json_array_get(a, i), json_array_get(a, k));
-            in_b += (size_t)json_equal(json_array_get(a, i), json_array_get(b, k));
+            in_a += item_is(a, k, state);
+            in_b += item_is(b, k, state);
         }
         if (in_a != in_b) {
             return false;
@@ -239,7 +246,7 @@ static pv_status check_list(checker *c, const json_t *row, const place *at, cons
     for (size_t i = 0; i < json_array_size(items) && status == PV_OK; i++) {
         json_t *item = json_array_get(items, i);
         if (json_object_get(item, "seen") == NULL &&
-            strcmp(text_of(item, "state"), at->text) == 0) {
+            data_text_same_state(text_of(item, "state"), at->text)) {
             json_object_set_new(item, "seen", json_true());
             ++*count;
             status = check_pair(c, row, at->state, item, list, err);
@@ -273,7 +280,7 @@ static pv_status check_place(checker *c, const json_t *row, const place *at, pla
     for (size_t i = 0; i < json_array_size(steps) && status == PV_OK; i++) {
         const json_t *step = json_array_get(steps, i);
         if (json_object_get(step, "seen") == NULL &&
-            strcmp(text_of(step, "state"), at->text) == 0) {
+            data_text_same_state(text_of(step, "state"), at->text)) {
             status = check_alternatives(c, row, at, i, err);
         }
     }

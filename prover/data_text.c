@@ -18,3 +18,30 @@ void data_text_theorem(pv_buf *out, const char *name, const char *statement, con
     }
     pv_buf_putc(out, '\n');
 }
+
+/* Where the next line is that names no case. */
+static const char *skip_cases(const char *line)
+{
+    while (strncmp(line, "case ", 5) == 0) {
+        size_t n = strcspn(line, "\n");
+        line += n + (line[n] == '\n');
+    }
+    return line;
+}
+
+bool data_text_same_state(const char *a, const char *b)
+{
+    for (;;) {
+        a = skip_cases(a);
+        b = skip_cases(b);
+        size_t n = strcspn(a, "\n"), m = strcspn(b, "\n");
+        if (n != m || memcmp(a, b, n) != 0 || a[n] != b[n]) {
+            return false;
+        }
+        if (a[n] == '\0') {
+            return true;
+        }
+        a += n + 1;
+        b += n + 1;
+    }
+}
