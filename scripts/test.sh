@@ -66,7 +66,7 @@ run_tests() {
 }
 
 need_packages build-essential cmake ninja-build pkg-config libuv1-dev libjansson-dev libcriterion-dev \
-    libsqlite3-dev zlib1g-dev libpcre2-dev libcurl4-openssl-dev bubblewrap chromium clang libclang-rt-14-dev clang-format git $(npm_package)
+    libsqlite3-dev zlib1g-dev libpcre2-dev libcurl4-openssl-dev bubblewrap chromium clang libclang-rt-14-dev clang-format git xz-utils $(npm_package)
 need_lean
 need_tokenizers
 
