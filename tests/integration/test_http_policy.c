@@ -152,7 +152,7 @@ Test(http_runs, whole_proofs_are_repaired_gone_on_from_or_stepped_on)
         cr_expect_gt(json_integer_value(json_object_get(json_object_get(row, "search"), "tokens")),
                      0, "%zu", i);
         if (c->way != NULL) {
-            cr_expect_str_eq(json_text(row, "level"), "audited", "%zu", i);
+            cr_expect_str_eq(json_text(row, "level"), "replayed", "%zu", i);
             cr_expect_str_eq(json_text(row, "way"), c->way, "%zu", i);
             cr_expect_not_null(strstr(json_text(row, "text"), c->text), "%zu: %s", i,
                                json_text(row, "text"));
@@ -211,7 +211,7 @@ Test(http_runs, a_merged_state_is_proved_with_the_names_that_are_there)
                            "--width", "1", "--workers", "1", "--json");
     cr_assert_eq(r.code, 0, "%s%s", pv_buf_text(&r.out), pv_buf_text(&r.err));
     json_t *row = command_json(&r, 0);
-    cr_expect_str_eq(json_text(row, "level"), "audited");
+    cr_expect_str_eq(json_text(row, "level"), "replayed");
     cr_expect_eq(json_integer_value(json_object_get(json_object_get(row, "search"), "merged")), 1);
     cr_expect_not_null(strstr(json_text(row, "text"), "revert "), "%s", json_text(row, "text"));
     json_decref(row);
