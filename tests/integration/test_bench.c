@@ -191,6 +191,8 @@ static void kill_after(pid_t child, unsigned ms)
 }
 
 /* Killed 20 times at random moments and resumed: the table of a run that nobody disturbed, problem by problem. */
+enum { KILLS = 8 };
+
 Test(bench, loses_and_doubles_nothing_when_killed)
 {
     command_result r = BENCH("whole.sqlite", in_folder("p.jsonl"), "--workers", "2", LIMITS);
@@ -204,7 +206,7 @@ Test(bench, loses_and_doubles_nothing_when_killed)
                      LIMITS, NULL};
     char *other[] = {PROVER, "bench", "--resume", "--store", store, "--workers", "2", NULL};
     uint64_t seed = pv_clock_ns();
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned i = 0; i < KILLS; i++) {
         unsigned ms = 40 + (unsigned)(pv_mix64(seed + i) % (took < 20000 ? took : 20000));
         kill_after(start(i == 0 ? first : other), i == 0 ? ms + 300 : ms);
     }
