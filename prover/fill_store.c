@@ -4,6 +4,7 @@
 #include "lean_strings.h"
 #include "problem.h"
 #include "pv_mem.h"
+#include "run_describe.h"
 #include "store.h"
 
 #include <stdlib.h>
@@ -57,38 +58,17 @@ static pv_status add_problem(problem_list *list, const fill_file *file, const fi
     return status;
 }
 
-static pv_status list_problems(problem_list *list, const fill_file *file, pv_error *err)
+static pv_status list_problems(problem_list *list, const fill_file *file, char hash[PV_SHA256_TEXT],
+                               pv_error *err)
 {
+    problem_choice all = {.split = "", .filter = ""};
     pv_status status = PV_OK;
     for (size_t i = 0; i < file->count && status == PV_OK; i++) {
         if (file->sites[i].wanted) {
             status = add_problem(list, file, &file->sites[i], err);
         }
     }
-    return status;
-}
-
-static void make_run(store_run *run, const fill_file *file, const problem_list *list)
-{
-    const fill *f = file->f;
-    json_t *settings = json_object();
-    json_object_set_new(settings, "command", json_string("fill"));
-    json_object_set_new(settings, "policy", json_string(f->s.policy.ops->name));
-    json_object_set_new(settings, "timeout", json_real(f->opt->timeout));
-    run->settings = json_dumps(settings, JSON_COMPACT | JSON_SORT_KEYS);
-    json_decref(settings);
-    run->file = file->file->path;
-    run->shard = (char *)"0/1";
-    run->lean = (char *)"";
-    run->passes = 1;
-    run->seed = f->opt->seed;
-    pv_sha256 all;
-    pv_sha256_init(&all);
-    for (size_t i = 0; i < list->count; i++) {
-        pv_sha256_add(&all, list->items[i].text_hash, PV_SHA256_TEXT);
-    }
-    pv_sha256_end(&all, run->problems_hash);
-    pv_sha256_of(run->problems_hash, strlen(run->problems_hash), run->fingerprint);
+    return status == PV_OK && list->count > 0 ? problem_list_choose(list, &all, hash, err) : status;
 }
 
 /* ---- results ---- */
@@ -115,7 +95,8 @@ static void add_stats(const fill_site *site, search_stats *sum)
 }
 
 static pv_status add_result(fill_store *keeper, store_member me, const fill_file *file,
-                            const problem_list *list, store_claim claim, pv_error *err)
+                            const problem_list *list, const char *environment, store_claim claim,
+                            pv_error *err)
 {
     const fill_site *site = wanted_site(file, claim.problem);
     const problem *p = &list->items[claim.problem];
@@ -132,7 +113,7 @@ static pv_status add_result(fill_store *keeper, store_member me, const fill_file
                                    : site->why,
         .text = filled ? site->block : NULL,
         .level = filled ? lean_level_name(file->verdict.level) : NULL,
-        .environment = "{}",
+        .environment = environment,
         .seed = file->f->opt->seed,
         .way = "step",
     };
@@ -143,7 +124,7 @@ static pv_status add_result(fill_store *keeper, store_member me, const fill_file
 }
 
 static pv_status add_results(fill_store *keeper, const char *run, const fill_file *file,
-                             const problem_list *list, pv_error *err)
+                             const problem_list *list, const char *environment, pv_error *err)
 {
     store_member me;
     pv_status status = store_join(keeper->store, run, NULL, &me, err);
@@ -152,7 +133,7 @@ static pv_status add_results(fill_store *keeper, const char *run, const fill_fil
         store_claim claim;
         status = store_claim_next(keeper->store, me, &claim, &next, err);
         if (status == PV_OK && next == STORE_CLAIMED) {
-            status = add_result(keeper, me, file, list, claim, err);
+            status = add_result(keeper, me, file, list, environment, claim, err);
         }
     }
     return status == PV_OK ? store_leave(keeper->store, me, err) : status;
@@ -160,24 +141,30 @@ static pv_status add_results(fill_store *keeper, const char *run, const fill_fil
 
 pv_status fill_store_add(fill_store *keeper, const fill_file *file, pv_error *err)
 {
+    const fill *f = file->f;
     problem_list list = {0};
-    store_run run = {0};
-    pv_status status = list_problems(&list, file, err);
-    make_run(&run, file, &list);
-    if (status == PV_OK && run.settings == NULL) {
-        status = pv_fail(err, PV_E_NOMEM, "out of memory");
-    }
+    char *environment = NULL;
+    store_run run = {.file = file->file->path,
+                     .shard = (char *)"0/1",
+                     .lean = (char *)"",
+                     .passes = 1,
+                     .seed = f->opt->seed};
+    pv_status status = list_problems(&list, file, run.problems_hash, err);
     if (status == PV_OK && list.count > 0) {
-        status = store_run_create(keeper->store, &run, &list, err);
-        const char *version = lean_pool_lean_version(file->f->s.pool);
+        status = run_describe(&run, &environment, &f->s, &f->choice, err);
+        if (status == PV_OK) {
+            status = store_run_create(keeper->store, &run, &list, err);
+        }
+        const char *version = lean_pool_lean_version(f->s.pool);
         if (status == PV_OK && version != NULL) {
             status = store_run_lean(keeper->store, run.id, version, err);
         }
         if (status == PV_OK) {
-            status = add_results(keeper, run.id, file, &list, err);
+            status = add_results(keeper, run.id, file, &list, environment, err);
         }
     }
-    free(run.settings);
+    pv_free(run.settings);
+    pv_free(environment);
     problem_list_release(&list);
     return status;
 }

@@ -45,17 +45,17 @@ enum {
       "run Lean without bubblewrap (tactics are untrusted code)")                                  \
     X(FOR_PROVE | FOR_VERIFY | FOR_DATA | FOR_BENCH | OF_PROCESS, TEXT, header, "--header",        \
       "TEXT|@FILE", "", 0, 0, "imports and commands that the text stands on")                      \
-    X(FOR_FILL, FLAG, fill_list, "--list", NULL, "", 0, 0,                                         \
+    X(FOR_FILL | OF_PROCESS, FLAG, fill_list, "--list", NULL, "", 0, 0,                            \
       "only list the holes: place, kind, goal (with --json as SorryDB's readers know them)")       \
-    X(FOR_FILL, FLAG, apply, "--apply", NULL, "", 0, 0,                                            \
+    X(FOR_FILL | OF_PROCESS, FLAG, apply, "--apply", NULL, "", 0, 0,                               \
       "write the files (without it only a diff is shown)")                                         \
-    X(FOR_FILL, FLAG, backup, "--backup", NULL, "", 0, 0,                                          \
+    X(FOR_FILL | OF_PROCESS, FLAG, backup, "--backup", NULL, "", 0, 0,                             \
       "with --apply: keep the old text in FILE.lean.bak")                                          \
-    X(FOR_FILL, FLAG, fill_check, "--check", NULL, "", 0, 0,                                       \
+    X(FOR_FILL | OF_PROCESS, FLAG, fill_check, "--check", NULL, "", 0, 0,                          \
       "write nothing, and end with 1 when the files have a hole, fillable or not")                 \
     X(FOR_FILL, FLAG, fill_data, "--data", NULL, "", 0, 0,                                         \
       "also fill holes that are no propositions: any value of the type will do")                   \
-    X(FOR_FILL, COUNT, jobs, "--jobs", "N", "0", 0, 256,                                           \
+    X(FOR_FILL | OF_PROCESS, COUNT, jobs, "--jobs", "N", "0", 0, 256,                              \
       "holes that are searched at a time (0: one for each Lean process)")                          \
     X(FOR_FILL, NUMBER, total_timeout, "--total-timeout", "SECONDS", "0", 0, 1e7,                  \
       "wall time of all searches together (0: no limit)")                                          \
@@ -75,7 +75,7 @@ enum {
       "mutants of one theorem, chosen by --seed (0: all)")                                         \
     X(FOR_GENERATE, LIST, exclude, "--exclude", "FILE.jsonl", "", 0, 0,                            \
       "statements that must not come in, up to renaming: rows with `key` or `formal_statement`")   \
-    X(FOR_FILL, TEXT, fill_store, "--store", "PATH", "", 0, 0,                                     \
+    X(FOR_FILL | OF_PROCESS, TEXT, fill_store, "--store", "PATH", "", 0, 0,                        \
       "also keep the results in this SQLite file, as a run of its own")                            \
     X(FOR_BENCH | OF_PROCESS, TEXT, store, "--store", "PATH", "", 0, 0,                            \
       "the SQLite file that runs are kept in (default: $XDG_DATA_HOME/prover/runs.sqlite)")        \

@@ -1,10 +1,7 @@
 #include "prove_run.h"
 
-#include "model_id.h"
-#include "model_place.h"
 #include "pv_mem.h"
-#include "run_environment.h"
-#include "run_settings.h"
+#include "run_describe.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -54,43 +51,18 @@ static pv_status list_problems(problem_list *out, const source *src, const theor
     return status == PV_OK ? problem_list_choose(out, &all, hash, err) : status;
 }
 
-/* The options as they turned out: with the policy and the model that are used. */
-static pv_status settle_options(options *opt, model_place *place, const policy_choice *choice,
-                                char hash[PV_SHA256_TEXT], pv_error *err)
-{
-    hash[0] = '\0';
-    opt->policy = choice->policy.ops->name;
-    if (choice->model == NULL) {
-        return PV_OK;
-    }
-    pv_status status = model_place_find(place, opt->model, err);
-    if (status == PV_OK && place->dir != NULL) {
-        opt->model = place->dir;
-        status = model_id(opt->model, hash, err);
-    }
-    return status;
-}
-
-static pv_status make_run(prove_run *out, const options *opt, const char *model_hash,
-                          const session *s, const policy_choice *choice, const char *file,
-                          pv_error *err)
+static pv_status make_run(prove_run *out, const session *s, const policy_choice *choice,
+                          const char *file, pv_error *err)
 {
     out->run.file = pv_strdup(file);
     out->run.shard = pv_strdup("0/1");
     out->run.lean = pv_strdup("");
     out->run.passes = 1;
-    out->run.seed = opt->seed;
+    out->run.seed = s->opt->seed;
     if (out->run.file == NULL || out->run.shard == NULL || out->run.lean == NULL) {
         return fail_memory(err);
     }
-    pv_status status = run_settings_write(opt, model_hash, &out->run, err);
-    json_t *settings = status == PV_OK ? json_loads(out->run.settings, 0, NULL) : NULL;
-    run_environment where = {s, choice, opt, model_hash, settings};
-    out->environment = status == PV_OK ? run_environment_json(&where) : NULL;
-    json_decref(settings);
-    if (status == PV_OK && out->environment == NULL) {
-        status = fail_memory(err);
-    }
+    pv_status status = run_describe(&out->run, &out->environment, s, choice, err);
     return status == PV_OK ? store_run_create(out->store, &out->run, &out->problems, err) : status;
 }
 
@@ -104,26 +76,19 @@ static pv_status join(prove_run *out, const session *s, pv_error *err)
 pv_status prove_run_open(prove_run *out, const session *s, const policy_choice *choice,
                          const source *src, const theorem_list *list, pv_error *err)
 {
-    options opt = *s->opt;
-    model_place place = {0};
-    char model_hash[PV_SHA256_TEXT];
-    if (opt.prove_store[0] == '\0') {
+    if (s->opt->prove_store[0] == '\0') {
         return PV_OK;
     }
-    pv_status status = store_open(&out->store, opt.prove_store, err);
+    pv_status status = store_open(&out->store, s->opt->prove_store, err);
     if (status == PV_OK) {
         status = list_problems(&out->problems, src, list, out->run.problems_hash, err);
     }
     if (status == PV_OK) {
-        status = settle_options(&opt, &place, choice, model_hash, err);
-    }
-    if (status == PV_OK) {
-        status = make_run(out, &opt, model_hash, s, choice, src->name, err);
+        status = make_run(out, s, choice, src->name, err);
     }
     if (status == PV_OK) {
         status = join(out, s, err);
     }
-    model_place_release(&place);
     return status;
 }
 
