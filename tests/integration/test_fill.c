@@ -262,8 +262,9 @@ Test(fill, modules_of_a_project_are_filled_in_the_order_of_their_imports)
     write_file(
         in_folder("Tower/Base.lean"),
         "namespace Tower\ndef base : Nat := 1\n\ntheorem low : base ≤ 1 := sorry\nend Tower\n");
-    command_result r = RUN(NULL, PROVER, "fill", folder, "--json", "--apply", "--backup",
-                           "--policy", "portfolio", "--timeout", "20");
+    command_result r =
+        RUN(NULL, PROVER, "fill", folder, "--json", "--apply", "--backup", "--policy", "portfolio",
+            "--timeout", "20", "--store", in_folder("fills.sqlite"));
     static const char *const order[] = {"Tower/Base.lean", "Tower/Middle.lean", "Tower.lean",
                                         "Tower.lean"};
     cr_assert_eq(r.code, 0, "%s%s", pv_buf_text(&r.err), pv_buf_text(&r.out));
@@ -279,6 +280,12 @@ Test(fill, modules_of_a_project_are_filled_in_the_order_of_their_imports)
     command_release(&r);
     r = RUN(NULL, PROVER, "fill", folder, "--list", "--check");
     cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    command_release(&r);
+    /* each file is a run; the latest is shown, with both holes of its one theorem */
+    r = RUN(NULL, PROVER, "report", in_folder("fills.sqlite"), "-o", in_folder("fills.html"));
+    cr_assert_eq(r.code, 0, "%s", pv_buf_text(&r.err));
+    cr_expect_not_null(strstr(pv_buf_text(&r.out), "2 of 2 problems proved"), "%s",
+                       pv_buf_text(&r.out));
     command_release(&r);
 }
 
