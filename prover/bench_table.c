@@ -117,16 +117,10 @@ static size_t count_solved(const table *t)
     return solved;
 }
 
-/* 1, 2, 4, ... and the last. */
-static uint64_t next_k(uint64_t k, uint64_t passes)
-{
-    return k == passes ? 0 : 2 * k < passes ? 2 * k : passes;
-}
-
 static json_t *pass_json(const table *t)
 {
     json_t *out = json_array();
-    for (uint64_t k = 1; k != 0; k = next_k(k, t->run->passes)) {
+    for (uint64_t k = 1; k != 0; k = pass_next_k(k, t->run->passes)) {
         pass_estimate e = pass_estimate_of(t->counts, t->run->problem_count, k);
         json_array_append_new(out, json_pack("{s:I,s:f,s:f,s:f,s:I}", "k", (json_int_t)k, "value",
                                              e.value, "low", e.low, "high", e.high, "problems",
@@ -181,7 +175,7 @@ static pv_status print_end(const table *t)
                t->errors, t->skipped);
     }
     printf("\n");
-    for (uint64_t k = 1; k != 0; k = next_k(k, t->run->passes)) {
+    for (uint64_t k = 1; k != 0; k = pass_next_k(k, t->run->passes)) {
         pass_estimate e = pass_estimate_of(t->counts, t->run->problem_count, k);
         if (e.problems > 0) {
             printf("pass@%-5llu %6.2f %%   %.2f to %.2f %% (Wilson, 95 %%, %zu problems)\n",

@@ -8,6 +8,7 @@
 
 /* Appends the text, not HTML yet, of one fact of a run; nothing when there is none. */
 typedef void fact_of(const report_run *run, pv_buf *out);
+typedef void show_value(const json_t *environment, pv_buf *out);
 
 /* ---- out of settings and environments ---- */
 
@@ -17,8 +18,8 @@ static const char *setting(const report_run *run, const char *flag)
     return value == NULL ? "" : value;
 }
 
-/* The different values that the environments have for a key, or what `show` makes of each. */
-static void put_values(const report_run *run, void (*show)(const json_t *, pv_buf *), pv_buf *out)
+/* What `show` makes of each environment, each once. */
+static void put_values(const report_run *run, show_value *show, pv_buf *out)
 {
     size_t i;
     json_t *environment;
@@ -89,36 +90,6 @@ static void show_program(const json_t *e, pv_buf *out)
 }
 
 /* ---- the facts ---- */
-
-static void fact_policy(const report_run *run, pv_buf *out)
-{
-    put_values(run, show_policy, out);
-}
-
-static void fact_model(const report_run *run, pv_buf *out)
-{
-    put_values(run, show_model, out);
-}
-
-static void fact_prompt(const report_run *run, pv_buf *out)
-{
-    put_values(run, show_prompt, out);
-}
-
-static void fact_sandbox(const report_run *run, pv_buf *out)
-{
-    put_values(run, show_sandbox, out);
-}
-
-static void fact_host(const report_run *run, pv_buf *out)
-{
-    put_values(run, show_host, out);
-}
-
-static void fact_program(const report_run *run, pv_buf *out)
-{
-    put_values(run, show_program, out);
-}
 
 static void fact_id(const report_run *run, pv_buf *out)
 {
@@ -248,42 +219,50 @@ static void fact_work(const report_run *run, pv_buf *out)
     pv_buf_puts(out, " tokens");
 }
 
-static const struct {
+/* Of the run, or what each of its environments says. */
+typedef struct fact {
     const char *label;
     fact_of *of;
-} FACTS[] = {
-    {"Policy", fact_policy},
-    {"Model", fact_model},
-    {"Prompt", fact_prompt},
-    {"Budget of an attempt", fact_budget},
-    {"Limit of a tactic", fact_tactic},
-    {"Search", fact_search},
-    {"Attempts at a problem", fact_passes},
-    {"Lean", fact_lean},
-    {"Sandbox", fact_sandbox},
-    {"Header", fact_header},
-    {"Problems", fact_file},
-    {"Statements", fact_statements},
-    {"Spent", fact_work},
-    {"Machine", fact_host},
-    {"Program", fact_program},
-    {"Date", fact_dates},
-    {"Run", fact_id},
+    show_value *show;
+} fact;
+
+static const fact FACTS[] = {
+    {"Policy", NULL, show_policy},
+    {"Model", NULL, show_model},
+    {"Prompt", NULL, show_prompt},
+    {"Budget of an attempt", fact_budget, NULL},
+    {"Limit of a tactic", fact_tactic, NULL},
+    {"Search", fact_search, NULL},
+    {"Attempts at a problem", fact_passes, NULL},
+    {"Lean", fact_lean, NULL},
+    {"Sandbox", NULL, show_sandbox},
+    {"Header", fact_header, NULL},
+    {"Problems", fact_file, NULL},
+    {"Statements", fact_statements, NULL},
+    {"Spent", fact_work, NULL},
+    {"Machine", NULL, show_host},
+    {"Program", NULL, show_program},
+    {"Date", fact_dates, NULL},
+    {"Run", fact_id, NULL},
 };
 
-static void put_fact(const html_page *page, const char *label, fact_of *of, pv_buf *out)
+static void put_fact(const html_page *page, const fact *f, pv_buf *out)
 {
     pv_buf values[2] = {{0}, {0}};
     size_t length = 0;
     for (size_t i = 0; i < page->run_count; i++) {
-        of(page->runs[i], &values[i]);
+        if (f->of != NULL) {
+            f->of(page->runs[i], &values[i]);
+        } else {
+            put_values(page->runs[i], f->show, &values[i]);
+        }
         length += values[i].len;
     }
     bool same =
         page->run_count == 2 && strcmp(pv_buf_text(&values[0]), pv_buf_text(&values[1])) == 0;
     if (length > 0) {
         pv_buf_printf(out, "<tr%s><th scope=\"row\">%s</th>",
-                      page->run_count == 2 && !same ? " class=\"differs\"" : "", label);
+                      page->run_count == 2 && !same ? " class=\"differs\"" : "", f->label);
         for (size_t i = 0; i < (same ? 1 : page->run_count); i++) {
             pv_buf_puts(out, same ? "<td colspan=\"2\">" : "<td>");
             html_text(out, pv_buf_text(&values[i]));
@@ -298,18 +277,12 @@ static void put_fact(const html_page *page, const char *label, fact_of *of, pv_b
 
 /* ---- pass@k ---- */
 
-/* 1, 2, 4, ... and the last, as `prover bench` prints them. */
-static uint64_t next_k(uint64_t k, uint64_t passes)
-{
-    return k == passes ? 0 : 2 * k < passes ? 2 * k : passes;
-}
-
 static void put_estimates(const html_page *page, size_t which, const pass_count *counts,
                           pv_buf *out)
 {
     const report_run *run = page->runs[which];
     uint64_t passes = report_run_passes(run);
-    for (uint64_t k = 1; k != 0; k = next_k(k, passes)) {
+    for (uint64_t k = 1; k != 0; k = pass_next_k(k, passes)) {
         pass_estimate e = pass_estimate_of(counts, run->problem_count, k);
         if (e.problems == 0) {
             continue;
@@ -374,7 +347,7 @@ pv_status html_facts(const html_page *page, pv_buf *out, pv_error *err)
     }
     pv_buf_puts(out, "<tbody>\n");
     for (size_t i = 0; i < sizeof FACTS / sizeof *FACTS; i++) {
-        put_fact(page, FACTS[i].label, FACTS[i].of, out);
+        put_fact(page, &FACTS[i], out);
     }
     pv_buf_puts(out, "</tbody></table>\n");
     put_settings(page, out);

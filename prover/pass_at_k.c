@@ -42,3 +42,8 @@ pass_estimate pass_estimate_of(const pass_count *counts, size_t count, uint64_t 
     }
     return out;
 }
+
+uint64_t pass_next_k(uint64_t k, uint64_t passes)
+{
+    return k == passes ? 0 : 2 * k < passes ? 2 * k : passes;
+}

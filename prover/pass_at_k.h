@@ -31,4 +31,7 @@ void pass_interval(double p, size_t n, double *low, double *high);
 /* Over `count` problems. Without one that has k attempts: problems 0, value 0, low 0, high 1. */
 pass_estimate pass_estimate_of(const pass_count *counts, size_t count, uint64_t k);
 
+/* The k that tables have a line for: 1, 2, 4, ... and `passes`, the last. The one behind k; 0: none. */
+uint64_t pass_next_k(uint64_t k, uint64_t passes);
+
 #endif

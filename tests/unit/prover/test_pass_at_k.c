@@ -57,3 +57,15 @@ Test(pass_at_k, problems_without_enough_attempts_do_not_count)
     cr_expect_eq(none.problems, 0);
     cr_expect(none.low <= 0 && none.high >= 1);
 }
+
+Test(pass_at_k, tables_have_powers_of_two_and_the_last)
+{
+    static const uint64_t expected[] = {1, 2, 4, 8, 11, 0};
+    uint64_t k = 1;
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        cr_expect_eq(k, expected[i]);
+        k = k == 0 ? 0 : pass_next_k(k, 11);
+    }
+    cr_expect_eq(pass_next_k(1, 1), 0);
+    cr_expect_eq(pass_next_k(4, 8), 8);
+}
